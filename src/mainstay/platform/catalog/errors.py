@@ -1,0 +1,27 @@
+"""What can go wrong with weights."""
+
+from mainstay.kit.errors import ConflictError, InvalidRequestError, MainstayError, UnavailableError
+
+
+class SourceFailedError(UnavailableError):
+    """One source did not give the file; another may."""
+
+
+class WrongContentError(SourceFailedError):
+    """A source gave other bytes than the pinned ones; they were removed."""
+
+
+class PullFailedError(UnavailableError):
+    """No source gave the file; the message lists the reason of each."""
+
+
+class StoreError(MainstayError):
+    """The directory of the weights cannot be used: full, read-only, or busy for too long."""
+
+
+class GgufError(InvalidRequestError):
+    """A file is not a GGUF model that can be served."""
+
+
+class NameTakenError(ConflictError):
+    """The id belongs to another model."""
