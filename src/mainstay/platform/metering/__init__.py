@@ -1,0 +1,1 @@
+"""What a call costs and what a caller may use: limits, the journal of calls, usage records."""
