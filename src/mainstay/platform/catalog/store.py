@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -124,13 +124,19 @@ class Store:
         return shutil.disk_usage(existing).free
 
     @contextlib.contextmanager
-    def lock(self, name: str, *, timeout_seconds: float) -> Iterator[None]:
-        """Hold the lock `name` against every other process; the kernel frees it if this one dies."""
+    def lock(self, name: str, *, timeout_seconds: float, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock `name` against every other process; the kernel frees it if this one dies.
+
+        `on_wait` is called once if another process has it. Raises StoreError after `timeout_seconds` of waiting.
+        """
         path = self.root / "locks" / f"{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _acquire(descriptor, path, timeout_seconds)
+            if not _try_lock(descriptor):
+                if on_wait:
+                    on_wait()
+                _wait_for(descriptor, path, timeout_seconds)
             yield
         finally:
             os.close(descriptor)
@@ -149,20 +155,21 @@ class Store:
         return freed
 
 
-def _acquire(descriptor: int, path: Path, timeout_seconds: float) -> None:
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for(descriptor: int, path: Path, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                message = (
-                    f"Another process has held {path} for {timeout_seconds:.0f} s; see what it does, then try again."
-                )
-                raise StoreError(message) from None
-            time.sleep(_LOCK_POLL_SECONDS)
-        else:
-            return
+    while not _try_lock(descriptor):
+        if time.monotonic() > deadline:
+            message = f"Another process has held {path} for {timeout_seconds:.0f} s; see what it does, then try again."
+            raise StoreError(message)
+        time.sleep(_LOCK_POLL_SECONDS)
 
 
 def _read_ref(path: Path) -> list[ModelFile]:
