@@ -1,0 +1,155 @@
+"""One HTTP request and its response, over plain ASGI."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from mainstay.api.dialects import Dialect
+from mainstay.kit.errors import BodyTooLargeError, InvalidRequestError, MainstayError
+from mainstay.platform.identity.caller import Caller
+
+type_Message = MutableMapping[str, Any]  # an ASGI message, whose keys differ by type (ASGI 3.0)
+Receive = Callable[[], Awaitable[type_Message]]
+Send = Callable[[type_Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+_JSON: Header = (b"content-type", b"application/json")
+_EVENT_STREAM: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+_BODY_TIMEOUT_SECONDS = 120.0
+"""For a whole body that does not come in one piece; a silent sender is cut off earlier by the connection."""
+
+
+class ClientGoneError(Exception):
+    """The caller closed the connection before the request was whole."""
+
+
+class Exchange:
+    """A request that came in and the response that goes out."""
+
+    __slots__ = (
+        "_body_limit",
+        "_receive",
+        "_send",
+        "began",
+        "caller",
+        "dialect",
+        "headers",
+        "is_complete",
+        "is_started",
+        "method",
+        "parameters",
+        "path",
+        "query_string",
+        "request_id",
+        "status",
+    )
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send, *, body_limit: int) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query_string: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.parameters: Mapping[str, str] = {}
+        self.began = time.monotonic()
+        self.request_id = ""
+        self.status = 0
+        self.is_started = False
+        self.is_complete = False
+        self.dialect: Dialect
+        self.caller: Caller
+        self._receive = receive
+        self._send = send
+        self._body_limit = body_limit
+
+    def query(self) -> dict[str, str]:
+        """The query string, last value of each name."""
+        if not self.query_string:
+            return {}
+        try:
+            return dict(parse_qsl(self.query_string.decode("ascii"), keep_blank_values=True, max_num_fields=100))
+        except ValueError:
+            raise InvalidRequestError("The query string cannot be read.", code="invalid_query") from None
+
+    async def read_body(self) -> bytes:
+        """The whole body. Raises BodyTooLargeError as soon as it is known to be over the limit."""
+        declared = self.headers.get(b"content-length")
+        if declared is not None and int(declared) > self._body_limit:
+            raise self._too_large()
+        if self.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise InvalidRequestError(
+                "Compressed request bodies are not read; send the JSON as it is.",
+                status=415,
+                code="unsupported_content_encoding",
+            )
+        message = await self._next()
+        body: bytes = message["body"]
+        if not message["more_body"]:
+            return body
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+                return await self._read_rest(bytearray(body))
+        except TimeoutError:
+            raise InvalidRequestError(
+                f"The body did not arrive within {_BODY_TIMEOUT_SECONDS:.0f} s.", status=408, code="request_timeout"
+            ) from None
+
+    async def _read_rest(self, body: bytearray) -> bytes:
+        while True:
+            if len(body) > self._body_limit:
+                raise self._too_large()
+            message = await self._next()
+            body += message["body"]
+            if not message["more_body"] and len(body) <= self._body_limit:
+                return bytes(body)
+
+    async def _next(self) -> type_Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        return message
+
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(f"The body is over the limit of {self._body_limit} bytes; send less.")
+
+    async def respond(self, status: int, body: bytes, headers: Iterable[Header] = (), *, kind: Header = _JSON) -> None:
+        """Send a whole response."""
+        await self._start(status, [kind, (b"content-length", b"%d" % len(body)), *headers])
+        self.is_complete = True
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start_events(self, headers: Iterable[Header] = ()) -> None:
+        """Open a stream of server-sent events."""
+        await self._start(200, [*_EVENT_STREAM, *headers])
+
+    async def send_events(self, chunks: list[bytes]) -> None:
+        """Send each chunk as one `data:` event; LF only, since some clients read nothing else."""
+        body = b"data: " + b"\n\ndata: ".join(chunks) + b"\n\n"
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end_events(self, last: bytes | None) -> None:
+        """Send the last event, if any, and end the stream."""
+        self.is_complete = True
+        body = b"" if last is None else b"data: " + last + b"\n\n"
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def fail(self, error: MainstayError) -> None:
+        """Tell the caller of an error, in a body or, once a stream has begun, in an event."""
+        if self.is_complete:
+            return
+        if self.is_started:
+            await self.end_events(self.dialect.error_body(error))
+            return
+        headers = self.dialect.error_headers(error)
+        await self.respond(error.status, self.dialect.error_body(error), headers)
+
+    async def _start(self, status: int, headers: list[Header]) -> None:
+        self.is_started = True
+        self.status = status
+        headers += self.dialect.headers(self.request_id, self.headers, self.began)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})

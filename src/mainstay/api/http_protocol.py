@@ -1,0 +1,146 @@
+"""uvicorn's HTTP/1.1 protocol, with what a service on an open network needs besides.
+
+- A request's headers must arrive within a time, and be of a size; uvicorn bounds neither (0.54).
+- A caller that goes away cancels its request at once, without a task per request that watches for it.
+- What cannot be parsed as HTTP is refused in the shape of every other error.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from mainstay.api.app import DRAIN
+
+HEADERS_LIMIT_BYTES = 64 * 1024
+_BODY_SILENCE_SECONDS = 60.0
+_BAD_REQUEST = (
+    b'{"error":{"message":"This is not a valid HTTP/1.1 request.","type":"invalid_request_error",'
+    b'"param":null,"code":"invalid_http"}}'
+)
+_HEADERS_TOO_LARGE = (
+    b'{"error":{"message":"The request headers are too large; send at most 64 KiB.",'
+    b'"type":"invalid_request_error","param":null,"code":"headers_too_large"}}'
+)
+_CLOSE = b"content-type: application/json\r\nconnection: close\r\ncontent-length: "
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. `server_state.connections` holds all of them, for `sweep` and for draining."""
+
+    __slots__ = ("_deadline", "_header_bytes", "_header_timeout", "_task")
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # uvicorn's own type
+        *,
+        header_timeout_seconds: float,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._header_timeout = header_timeout_seconds
+        self._header_bytes = 0
+        self._deadline: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Start waiting for the first request's headers."""
+        super().connection_made(transport)
+        self._deadline = time.monotonic() + self._header_timeout
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the request that this connection was waiting for."""
+        task, self._task = self._task, None
+        super().connection_lost(exc)
+        if task is not None and not task.done() and self.cycle is not None and not self.cycle.response_complete:
+            task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; a body that is being sent keeps its connection alive."""
+        if self._header_bytes == 0 and self._deadline is not None and self.cycle is not None:
+            self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
+        if self.parser is not None:
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request has arrived."""
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._deadline = time.monotonic() + self._header_timeout
+
+    def on_url(self, url: bytes) -> None:
+        """Count the request line in with the headers."""
+        super().on_url(url)
+        self._count_header_bytes(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header."""
+        super().on_header(name, value)
+        self._count_header_bytes(len(name) + len(value) + 4)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the application; from here on only a silent body is timed."""
+        if self._header_bytes > HEADERS_LIMIT_BYTES:
+            return
+        self._header_bytes = 0
+        self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on, unless the request was refused."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: its answer may take as long as it takes."""
+        self._deadline = None
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        del msg
+        self._refuse(b"400 Bad Request", _BAD_REQUEST)
+
+    def close_if_late(self, now: float) -> None:
+        """Close the connection when its request's headers or body have not come in time."""
+        if self._deadline is not None and now > self._deadline:
+            self._refuse(b"408 Request Timeout", b"")
+
+    def drain(self) -> None:
+        """End the open request with the server's last word, or close an idle connection."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel(DRAIN)
+        else:
+            self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # The base keeps its tasks in one set for the server; the connection must know its own.
+        task = self._task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _count_header_bytes(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > HEADERS_LIMIT_BYTES and not self.transport.is_closing():
+            self._refuse(b"431 Request Header Fields Too Large", _HEADERS_TOO_LARGE)
+
+    def _refuse(self, status: bytes, body: bytes) -> None:
+        self._deadline = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(b"HTTP/1.1 %b\r\n%b%d\r\n\r\n%b" % (status, _CLOSE, len(body), body))
+        self.transport.close()
+
+
+def sweep(connections: Iterable[object]) -> None:
+    """Close the connections that are late; call it every second."""
+    now = time.monotonic()
+    for connection in list(connections):
+        if isinstance(connection, HttpProtocol):
+            connection.close_if_late(now)

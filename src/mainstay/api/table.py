@@ -1,0 +1,174 @@
+"""The route table: every address of the service, in one list."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mainstay.api.dialects import AzureDialect, Dialect
+from mainstay.api.health import Health, Readiness
+from mainstay.api.model_calls import ModelCalls
+from mainstay.api.model_list import ModelLists
+from mainstay.api.openapi import OpenApi
+from mainstay.api.retired import RETIRED, refuse_retired
+from mainstay.api.routes import Route
+from mainstay.api.usage import UsageReports
+from mainstay.inference import Operation
+from mainstay.platform.identity.authorize import Action
+from mainstay.platform.metering.usage import UsageReport
+from mainstay.protocol.chat import ChatCompletion, ChatCompletionRequest
+from mainstay.protocol.completions import Completion, CompletionRequest
+from mainstay.protocol.embeddings import EmbeddingList, EmbeddingRequest
+from mainstay.protocol.models import Model, ModelList
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What the routes are handled by."""
+
+    model_calls: ModelCalls
+    model_lists: ModelLists
+    usage: UsageReports
+    health: Health
+    openapi: OpenApi
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelCall:
+    operation: Operation
+    path: str
+    summary: str
+    request: type
+    response: type
+
+
+_MODEL_CALLS = (
+    _ModelCall(
+        Operation.CHAT, "/chat/completions", "Answer a conversation.", ChatCompletionRequest, ChatCompletion
+    ),
+    _ModelCall(Operation.COMPLETIONS, "/completions", "Continue or fill in a text.", CompletionRequest, Completion),
+    _ModelCall(Operation.EMBEDDINGS, "/embeddings", "Embed texts as vectors.", EmbeddingRequest, EmbeddingList),
+)
+_OPENAI_BASES = ("/v1", "")
+_AZURE_V1_BASE = "/openai/v1"
+_AZURE_CLASSIC = "/openai"
+_AZURE_DEPLOYMENT = "/openai/deployments/{deployment}"
+_API_VERSION = ("api-version",)
+
+
+def build_routes(handlers: Handlers, openai: Dialect, azure: AzureDialect) -> Iterator[Route]:
+    """Yield every route."""
+    yield from _operational(handlers, openai)
+    for base in _OPENAI_BASES:
+        yield from _model_routes(base, handlers, openai)
+    yield from _model_routes(_AZURE_V1_BASE, handlers, azure)
+    yield from _classic_routes(handlers, azure)
+    for base, dialect in (("/v1", openai), (_AZURE_V1_BASE, azure), (_AZURE_CLASSIC, azure)):
+        yield from _retired_routes(base, dialect)
+
+
+def _model_routes(base: str, handlers: Handlers, dialect: Dialect) -> Iterator[Route]:
+    for call in _MODEL_CALLS:
+        yield Route(
+            method="POST",
+            path=base + call.path,
+            action=Action.CALL_MODEL,
+            dialect=dialect,
+            handler=handlers.model_calls.handler(call.operation),
+            summary=call.summary,
+            request=call.request,
+            response=call.response,
+            streams=call.operation is not Operation.EMBEDDINGS,
+        )
+    for path, handler, response in (
+        ("/models", handlers.model_lists.list, ModelList),
+        ("/models/{model:path}", handlers.model_lists.show, Model),
+    ):
+        yield Route(
+            method="GET",
+            path=base + path,
+            action=Action.READ_MODELS,
+            dialect=dialect,
+            handler=handler,
+            summary="The deployments that the key may use.",
+            response=response,
+        )
+
+
+def _classic_routes(handlers: Handlers, azure: Dialect) -> Iterator[Route]:
+    for call in _MODEL_CALLS:
+        yield Route(
+            method="POST",
+            path=_AZURE_DEPLOYMENT + call.path,
+            action=Action.CALL_MODEL,
+            dialect=azure,
+            handler=handlers.model_calls.classic_handler(call.operation),
+            summary=call.summary,
+            request=call.request,
+            response=call.response,
+            streams=call.operation is not Operation.EMBEDDINGS,
+            query=_API_VERSION,
+        )
+    for path, handler, response in (
+        ("/models", handlers.model_lists.list_classic, ModelList),
+        ("/deployments", handlers.model_lists.list_classic, ModelList),
+        ("/models/{model}", handlers.model_lists.show, Model),
+    ):
+        yield Route(
+            method="GET",
+            path=_AZURE_CLASSIC + path,
+            action=Action.READ_MODELS,
+            dialect=azure,
+            handler=handler,
+            summary="The deployments that the key may use.",
+            response=response,
+            query=_API_VERSION,
+        )
+
+
+def _operational(handlers: Handlers, openai: Dialect) -> Iterator[Route]:
+    health = handlers.health
+    for path, handler, summary, response in (
+        ("/livez", health.live, "Is the process alive?", None),
+        ("/readyz", health.ready, "Can calls be answered?", Readiness),
+        ("/openapi.json", handlers.openapi.show, "This document.", None),
+    ):
+        yield Route(
+            method="GET",
+            path=path,
+            action=Action.PUBLIC,
+            dialect=openai,
+            handler=handler,
+            summary=summary,
+            response=response,
+        )
+    yield Route(
+        method="GET",
+        path="/metrics",
+        action=Action.READ_METRICS,
+        dialect=openai,
+        handler=health.metrics,
+        summary="Prometheus metrics.",
+    )
+    yield Route(
+        method="GET",
+        path="/admin/v1/usage",
+        action=Action.READ_USAGE,
+        dialect=openai,
+        handler=handlers.usage.show,
+        summary="Calls, tokens and cost by key, model, day and more.",
+        response=UsageReport,
+        query=("by", "since", "until", "key", "deployment", "limit"),
+    )
+
+
+def _retired_routes(base: str, dialect: Dialect) -> Iterator[Route]:
+    for name in RETIRED:
+        for method in ("GET", "POST", "DELETE"):
+            for tail in ("", "/{rest:path}"):
+                yield Route(
+                    method=method,
+                    path=f"{base}/{name}{tail}",
+                    action=Action.PUBLIC,
+                    dialect=dialect,
+                    handler=refuse_retired,
+                    summary=RETIRED[name],
+                )

@@ -1,0 +1,1 @@
+"""Wire types: what goes over the network, without behaviour."""

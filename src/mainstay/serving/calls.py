@@ -1,0 +1,141 @@
+"""One call, top to bottom: resolve, reserve, answer, settle.
+
+The three operations share this path; what differs between them is in `requests` (what a body must hold) and in
+the targets. Nothing here waits on a database: the caller, the deployment and the limits are in memory, and the
+account of the call leaves through the journal.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Self
+
+from mainstay.inference import Answer, InferenceError, Operation, Request, Stream
+from mainstay.kit.errors import MainstayError
+from mainstay.platform.gateway.router import Deployment, Router, unknown_deployment
+from mainstay.platform.identity.caller import Caller
+from mainstay.platform.metering.limiter import Limiter, Remaining
+from mainstay.serving.account import Account, Accounts
+from mainstay.serving.requests import estimate_tokens, read_request
+from mainstay.serving.scopes import limited_scopes
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A call as it came in: who asks what.
+
+    `deployment` is the name from the URL, where the dialect puts it there.
+    """
+
+    operation: Operation
+    caller: Caller
+    body: bytes
+    request_id: str
+    deployment: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that is understood: which deployment is to answer what."""
+
+    caller: Caller
+    deployment: Deployment
+    request: Request
+
+
+@dataclass(slots=True)
+class ServedAnswer:
+    """A whole answer, already written down in the account."""
+
+    answer: Answer
+    remaining: Remaining
+
+
+class ServedStream:
+    """An open answer. Own it: leaving `async with` closes the target and settles the call, however it ended.
+
+    The account is closed before `batches` ends, so that the last byte is never sent for a call that is not
+    written down.
+    """
+
+    __slots__ = ("_account", "_stream")
+
+    def __init__(self, stream: Stream, account: Account) -> None:
+        self._stream = stream
+        self._account = account
+
+    @property
+    def remaining(self) -> Remaining:
+        """What is left of the caller's limits."""
+        return self._account.remaining()
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Yield each non-empty list of raw chunks. Raises InferenceError when the target cuts the answer."""
+        account = self._account
+        try:
+            async for batch in self._stream:
+                account.count_chunks(len(batch))
+                yield batch
+        except InferenceError as error:
+            account.fail(error)
+            raise
+        account.finish(self._stream.usage, self._stream.model)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._account.cancel()  # of no effect on a call that has ended
+        await self._stream.aclose()
+
+
+class Calls:
+    """Serves model calls."""
+
+    def __init__(self, router: Router, limiter: Limiter, accounts: Accounts) -> None:
+        self._router = router
+        self._limiter = limiter
+        self._accounts = accounts
+
+    def read(self, incoming: Incoming) -> Call:
+        """Read the body and resolve the deployment. Raises InvalidRequestError and NotFoundError."""
+        name, request = read_request(
+            incoming.operation, incoming.body, request_id=incoming.request_id, deployment=incoming.deployment
+        )
+        allowed = incoming.caller.deployments
+        if allowed is not None and name not in allowed:
+            # The same answer as for a name that does not exist: a key cannot probe for what it may not use.
+            raise unknown_deployment(name)
+        return Call(incoming.caller, self._router.resolve(name), request)
+
+    async def answer(self, call: Call) -> ServedAnswer:
+        """Answer in one piece."""
+        account = self._open(call)
+        try:
+            answer = await call.deployment.answer(call.request)
+        except MainstayError as error:
+            account.fail(error)
+            raise
+        except asyncio.CancelledError:
+            account.cancel()
+            raise
+        account.finish(answer.usage, answer.model)
+        return ServedAnswer(answer, account.remaining())
+
+    async def stream(self, call: Call) -> ServedStream:
+        """Return once the target has accepted the call."""
+        account = self._open(call)
+        try:
+            stream = await call.deployment.stream(call.request)
+        except MainstayError as error:
+            account.fail(error)
+            raise
+        except asyncio.CancelledError:
+            account.cancel()
+            raise
+        return ServedStream(stream, account)
+
+    def _open(self, call: Call) -> Account:
+        estimate = estimate_tokens(call.request)
+        reservation = self._limiter.reserve(limited_scopes(call.caller), tokens=estimate)
+        return self._accounts.open(call.caller, call.deployment, call.request, reservation=reservation)

@@ -1,0 +1,80 @@
+"""What operators watch of model calls, as Prometheus metrics.
+
+Names follow the OpenTelemetry GenAI conventions where those have one, in Prometheus spelling.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from mainstay.platform.metering.journal import CallEnd, CallStart
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class _Series:
+    """The metrics of one deployment and operation, looked up once: `labels()` costs more than counting does."""
+
+    def __init__(self, measures: "Measures", deployment: str, operation: str) -> None:
+        self.in_flight = measures.in_flight.labels(deployment, operation)
+        self.duration = measures.duration.labels(deployment, operation)
+        self.first_token = measures.first_token.labels(deployment, operation)
+        self.prompt_tokens = measures.tokens.labels(deployment, operation, "prompt")
+        self.cached_tokens = measures.tokens.labels(deployment, operation, "cached")
+        self.completion_tokens = measures.tokens.labels(deployment, operation, "completion")
+        self._calls = measures.calls
+        self._labels = (deployment, operation)
+        self._by_outcome: dict[tuple[str, int], Counter] = {}
+
+    def calls(self, outcome: str, status: int) -> Counter:
+        found = self._by_outcome.get((outcome, status))
+        if found is None:
+            found = self._by_outcome[(outcome, status)] = self._calls.labels(*self._labels, outcome, str(status))
+        return found
+
+
+class Measures:
+    """Counts calls. Deployments are a closed set of the operator's, so labels stay bounded."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("deployment", "operation")
+        self.calls = Counter(
+            "mainstay_calls", "Model calls that have ended.", (*labels, "outcome", "status"), registry=registry
+        )
+        self.in_flight = Gauge(
+            "mainstay_calls_in_flight",
+            "Model calls that are being answered.",
+            labels,
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.duration = Histogram(
+            "mainstay_call_duration_seconds", "From start to end.", labels, registry=registry, buckets=_SECONDS
+        )
+        self.first_token = Histogram(
+            "mainstay_first_token_seconds", "From start to first chunk.", labels, registry=registry, buckets=_SECONDS
+        )
+        self.tokens = Counter("mainstay_tokens", "Tokens, by kind.", (*labels, "kind"), registry=registry)
+        self._series: dict[tuple[str, str], _Series] = {}
+
+    def started(self, start: CallStart) -> None:
+        """Count a call in."""
+        self._of(start).in_flight.inc()
+
+    def ended(self, start: CallStart, end: CallEnd) -> None:
+        """Count a call out, with what it took."""
+        series = self._of(start)
+        series.in_flight.dec()
+        series.calls(end.outcome, end.status).inc()
+        series.duration.observe(end.duration_ms / 1000)
+        if end.first_token_ms is not None:
+            series.first_token.observe(end.first_token_ms / 1000)
+        series.prompt_tokens.inc(end.prompt_tokens)
+        series.completion_tokens.inc(end.completion_tokens)
+        if end.cached_tokens:
+            series.cached_tokens.inc(end.cached_tokens)
+
+    def _of(self, start: CallStart) -> _Series:
+        key = (start.deployment, start.operation)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = _Series(self, *key)
+        return found

@@ -1,0 +1,204 @@
+"""The supervisor: one event loop that keeps everything else running.
+
+It holds no calls and no secrets of callers, imports little, and is ready in a fraction of a second: the engine
+starts to load before anything slow is even imported.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainstay.kit import control
+from mainstay.kit.control import Connection, Params
+from mainstay.kit.errors import ConfigurationError, MainstayError
+from mainstay.kit.ids import new_api_key
+from mainstay.platform.engine.control_endpoints import endpoint_to_wire
+from mainstay.platform.engine.endpoint import EndpointState
+from mainstay.platform.engine.residency import Residency
+from mainstay.platform.engine.spec import EngineSettings, EngineSpec
+from mainstay.supervisor.workers import Workers
+
+_LOG = logging.getLogger("mainstay.supervisor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorSettings:
+    """What the supervisor needs to know."""
+
+    control_path: Path
+    engines: EngineSettings
+    preload: tuple[str, ...]
+    workers: int
+    drain_grace_seconds: float
+
+
+class Supervisor:
+    """Runs until SIGTERM or SIGINT; SIGHUP reloads the settings, SIGUSR2 replaces the workers.
+
+    `before_workers` runs while the engines load and before the first worker starts, for what must be there by
+    then. `check_settings` raises ConfigurationError when mainstay.toml has become wrong.
+    """
+
+    def __init__(
+        self,
+        settings: SupervisorSettings,
+        listener: socket.socket,
+        *,
+        specs: Callable[[str], EngineSpec],
+        check_settings: Callable[[], list[str]],
+        before_workers: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._specs = specs
+        self._check_settings = check_settings
+        self._before_workers = before_workers
+        self._local_key = new_api_key()
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._residency: Residency
+        self._workers: Workers
+
+    async def run(self) -> None:
+        """Serve until told to stop, then let calls finish, then end the engines."""
+        settings = self._settings
+        self._residency = Residency(self._specs, settings.engines, on_change=self._tell_workers)
+        self._workers = Workers(
+            count=settings.workers,
+            socket_fd=self._listener.fileno(),
+            control_path=str(settings.control_path),
+            grace_seconds=settings.drain_grace_seconds,
+        )
+        self._residency.preload(settings.preload)
+        server = await control.listen(settings.control_path, self._handlers())
+        self._handle_signals()
+        try:
+            await self._before_workers()
+            await self._workers.start()
+            await self._stop.wait()
+        finally:
+            _LOG.info("stopping: calls may finish for %.0f s", settings.drain_grace_seconds)
+            self._listener.close()
+            await self._workers.stop()
+            await self._residency.aclose()
+            server.close()
+            settings.control_path.unlink(missing_ok=True)
+            for task in self._tasks:
+                task.cancel()
+
+    def _handlers(self) -> dict[str, control.Handler]:
+        return {
+            "register": self._register,
+            "ready": self._ready,
+            "ensure": self._ensure,
+            "broken": self._broken,
+            "busy": self._busy,
+            "reload": self._reload,
+            "restart": self._restart,
+            "status": self._status,
+            "local_key": self._give_local_key,
+            "keys_changed": self._keys_changed,
+        }
+
+    async def _register(self, connection: Connection, params: Params) -> object:
+        process_id = int(params["process_id"])
+        self._workers.register(process_id, connection)
+        connection.on_close.append(lambda: self._residency.forget_worker(str(process_id)))
+        return {"local_key": self._local_key, "engines": [_told(state) for state in self._residency.states()]}
+
+    async def _ready(self, connection: Connection, params: Params) -> object:
+        self._workers.register(int(params["process_id"]), connection).is_ready.set()
+        return None
+
+    async def _ensure(self, connection: Connection, params: Params) -> object:
+        del connection
+        return endpoint_to_wire(await self._residency.ensure(str(params["model"])))
+
+    async def _broken(self, connection: Connection, params: Params) -> object:
+        del connection
+        self._residency.report_broken(str(params["model"]), int(params["generation"]))
+        return None
+
+    async def _busy(self, connection: Connection, params: Params) -> object:
+        del connection
+        self._residency.busy(str(params["model"]), int(params["delta"]), worker=str(params["process_id"]))
+        return None
+
+    async def reload(self) -> list[str]:
+        """Have every worker read mainstay.toml anew; returns warnings.
+
+        The file is checked first: a bad one raises ConfigurationError and changes nothing, anywhere.
+        """
+        warnings = self._check_settings()
+        for worker in self._workers.connections():
+            await worker.call("reload")
+        _LOG.info("settings reloaded")
+        return warnings
+
+    async def restart(self) -> None:
+        """Replace the workers; no connection is refused, no call is cut within the grace period."""
+        await self._workers.restart()
+        _LOG.info("workers replaced")
+
+    async def _reload(self, connection: Connection, params: Params) -> object:
+        del connection, params
+        return {"warnings": await self.reload()}
+
+    async def _restart(self, connection: Connection, params: Params) -> object:
+        del connection, params
+        await self.restart()
+        return {"workers": self._workers.process_ids()}
+
+    async def _status(self, connection: Connection, params: Params) -> object:
+        del connection, params
+        return {
+            "workers": self._workers.process_ids(),
+            "engines": [
+                {"model": state.model_id, "phase": state.phase.value, "generation": state.generation}
+                for state in self._residency.states()
+            ],
+        }
+
+    async def _give_local_key(self, connection: Connection, params: Params) -> object:
+        """A key for this machine's owner: whoever may open the control socket. It lives as long as this process."""
+        del connection, params
+        return {"api_key": self._local_key}
+
+    async def _keys_changed(self, connection: Connection, params: Params) -> object:
+        del connection, params
+        for worker in self._workers.connections():
+            worker.notify("keys_changed", {})
+        return None
+
+    def _tell_workers(self, state: EndpointState) -> None:
+        for worker in self._workers.connections():
+            worker.notify("engine", _told(state))
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._on_signal("reload", self.reload())))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._start(self._on_signal("restart", self.restart())))
+
+    async def _on_signal(self, name: str, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except ConfigurationError as error:
+            _LOG.error("%s refused, nothing has changed: %s", name, error.message)
+        except MainstayError as error:
+            _LOG.error("%s failed: %s", name, error.message)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _told(state: EndpointState) -> dict[str, object]:
+    endpoint = endpoint_to_wire(state.endpoint) if state.endpoint is not None else None
+    return {"model": state.model_id, "endpoint": endpoint, "generation": state.generation}
