@@ -42,10 +42,17 @@ def _wait_for_end(lifeline: int) -> None:
 
 
 class Lifeline:
-    """The parent's end: as long as this process holds it, children given `child_end` live."""
+    """A pipe. As long as this process holds it, a child that was given `child_end` lives.
+
+    Neither end is inherited unless handed on by name; do not fork without exec while one is open.
+    """
 
     def __init__(self) -> None:
         self.child_end, self._own_end = os.pipe()
+
+    def write(self, message: bytes) -> None:
+        """Leave the child a first message, to be read before `die_with_parent`; at most 64 KiB, a pipe's buffer."""
+        os.write(self._own_end, message)
 
     def close(self) -> None:
         """Let go: every child that watches the pipe kills itself."""

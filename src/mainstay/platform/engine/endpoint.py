@@ -46,3 +46,25 @@ class Endpoints(Protocol):
     def busy(self, model_id: str, delta: int) -> None:
         """Count a request in (+1) or out (-1); a model with requests in is never evicted."""
         ...
+
+
+class Phase(StrEnum):
+    """What a model's engine is doing. The values are stable: they are shown to operators."""
+
+    LOADING = "loading"
+    READY = "ready"
+    BROKEN = "broken"
+    """Its child died or fell silent; the next one is started after a pause."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """A change of a model's engine, for whoever mirrors it. `endpoint` is set exactly when the phase is READY."""
+
+    model_id: str
+    phase: Phase
+    generation: int
+    endpoint: Endpoint | None
+    memory_bytes: int
+    reason: str = ""
