@@ -46,7 +46,11 @@ class Opened(Protocol):
     url: str
 
     def read(self, amount: int, /) -> bytes:
-        """Return up to `amount` bytes; b"" at the end."""
+        """Return `amount` bytes, fewer only at the end."""
+        ...
+
+    def read1(self, amount: int, /) -> bytes:
+        """Return what has come, up to `amount` bytes; b"" at the end."""
         ...
 
     def close(self) -> None:
@@ -186,7 +190,7 @@ def _save(response: Opened, target: Path, *, start: int, pin: Pin, on_bytes: Cal
 def _chunks(response: Opened) -> Iterator[bytes]:
     while True:
         try:
-            chunk = response.read(_CHUNK_BYTES)
+            chunk = response.read1(_CHUNK_BYTES)
         except http.client.IncompleteRead as error:
             chunk = error.partial
         except (OSError, http.client.HTTPException) as error:
