@@ -1,0 +1,77 @@
+"""Where `mainstay chat` connects to, and with which key, unless it is told otherwise."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mainstay.client import Client
+from mainstay.kit.errors import MainstayError, NotFoundError, UnauthenticatedError, UnavailableError
+from mainstay.kit.http import ConnectRefused
+
+_LOCAL_KEY = Path("keys", "local-api-key")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def home(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory that holds all state of an installation."""
+    return Path(environment.get("MAINSTAY_HOME") or "~/.local/share/mainstay").expanduser()
+
+
+def default_base_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the address from the environment, or that of `make run` on this machine."""
+    return environment.get("MAINSTAY_BASE_URL") or f"http://127.0.0.1:{environment.get('MAINSTAY_PORT') or 8080}"
+
+
+def default_api_key(base_url: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the key from the environment, or the one that `make run` left for use on this machine.
+
+    The local key is offered to servers on this machine only.
+    """
+    if key := environment.get("MAINSTAY_API_KEY"):
+        return key
+    if urlsplit(base_url).hostname not in _LOOPBACK:
+        return ""
+    try:
+        return (home(environment) / _LOCAL_KEY).read_text("ascii").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnauthenticatedError(
+            f"The local API key {home(environment) / _LOCAL_KEY} cannot be read ({error}); give one with --api-key."
+        ) from error
+
+
+def explained(error: MainstayError, base_url: str) -> MainstayError:
+    """Return the error in the words of someone at a terminal, with what to do next."""
+    if isinstance(error, ConnectRefused):
+        return UnavailableError(
+            f"No Mainstay server answers at {base_url}. Start one with `make run` or `mainstay serve`, "
+            "or name another with --base-url."
+        )
+    if isinstance(error, UnauthenticatedError):
+        return UnauthenticatedError(
+            f"{error.message} Give a key with --api-key or MAINSTAY_API_KEY; `mainstay keys create` makes one."
+        )
+    return error
+
+
+async def chat_models(client: Client) -> list[str]:
+    """Return the names of the models that can chat, in the server's order."""
+    cards = await client.models()
+    return [card.id for card in cards if card.capabilities is None or card.capabilities.chat_completion]
+
+
+async def first_model(client: Client) -> str:
+    """Return the model to talk with when none is named: the first in the server's list that can chat."""
+    return chosen(None, await chat_models(client), client.base_url)
+
+
+def chosen(model: str | None, known_models: list[str], base_url: str) -> str:
+    """Return the model that was named, or else the first. Raises NotFoundError if there is none."""
+    if model or known_models:
+        return model or known_models[0]
+    raise NotFoundError(
+        f"The server at {base_url} has no model that can chat for this key; "
+        "see `mainstay deployments` and `mainstay models list`."
+    )

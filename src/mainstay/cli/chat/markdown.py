@@ -1,0 +1,85 @@
+"""From blocks of Markdown to lines for the terminal."""
+
+import re
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.markdown import Heading, Markdown
+from rich.segment import Segment, Segments
+from rich.style import Style
+from rich.syntax import Syntax
+from rich.text import Text
+
+from mainstay.cli.chat.blocks import Block
+
+_CODE_THEME = "ansi_dark"
+"""Uses the terminal's own colours, so that it fits light and dark ones."""
+_RULE_COLUMNS = 60
+
+
+class _LeftHeading(Heading):
+    """A heading at the left margin, without a box: an answer is no title page."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self.text.justify = "left"
+        self.text.stylize(Style(bold=True, underline=self.tag == "h1"))
+        yield self.text
+
+
+class _Markdown(Markdown):
+    elements = {**Markdown.elements, "heading_open": _LeftHeading}  # noqa: RUF012 - rich declares it so
+
+
+class Renderer:
+    """Renders blocks to lines with their colours, each line complete in itself."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def lines(self, block: Block, *, is_finished: bool = True) -> list[str]:
+        """Return the lines of a block; inline markup that is still open is closed for the look."""
+        if block.is_code:
+            return self._code(block)
+        text = block.text if is_finished else _closed(block.text)
+        # Links stay plain text: a terminal would follow an address that a model chose.
+        return self._draw(_Markdown(text, code_theme=_CODE_THEME, hyperlinks=False))
+
+    def _code(self, block: Block) -> list[str]:
+        width = min(self._console.width, _RULE_COLUMNS)
+        title = f"── {block.language} " if block.language else ""
+        lines = [] if block.is_continued else self._draw(Text(title + "─" * (width - len(title)), style="dim"))
+        if block.text:
+            lines += self._draw(_highlighted(block))
+        return [*lines, *self._draw(Text("─" * width, style="dim"))] if block.is_ended else lines
+
+    def _draw(self, renderable: RenderableType) -> list[str]:
+        rows = self._console.render_lines(renderable, pad=False, new_lines=False)
+        return [self._ansi(row) for row in rows]
+
+    def _ansi(self, row: list[Segment]) -> str:
+        row = list(row)
+        while row and not row[-1].text.strip() and not (row[-1].style and row[-1].style.bgcolor):
+            row.pop()
+        with self._console.capture() as capture:
+            self._console.print(Segments(row), end="")
+        return capture.get()
+
+
+def _highlighted(block: Block) -> Text:
+    """Return the code in colours; what came before it decides whether it begins inside a string or a comment."""
+    before = block.context + "\n" if block.context else ""
+    syntax = Syntax("", block.language or "text", theme=_CODE_THEME, background_color="default")
+    text = syntax.highlight(before + block.text)
+    text.rstrip()
+    text.no_wrap = False
+    lines = text.split("\n", allow_blank=True)[before.count("\n") :]
+    return Text("\n").join(lines)
+
+
+def _closed(text: str) -> str:
+    """Close inline code or bold text that is open in the last paragraph."""
+    last = re.split(r"\n\s*\n", text)[-1]
+    if last.count("`") % 2:
+        return text.removesuffix("`") if text.endswith("`") else text + "`"
+    if last.count("**") % 2:
+        return text.removesuffix("**").rstrip() if text.endswith("**") else text.rstrip() + "**"
+    return text
