@@ -35,15 +35,29 @@ class Failure(StrEnum):
     ENGINE_UNAVAILABLE = "engine_unavailable"
 
 
+FINAL_FAILURES = frozenset(
+    {
+        Failure.INVALID_REQUEST,
+        Failure.CREDENTIALS_REFUSED,
+        Failure.ENTITLEMENT_LOST,
+        Failure.MODEL_GONE,
+        Failure.QUOTA_EXHAUSTED,
+    }
+)
+"""Causes that the same call to the same target will meet again."""
+
+
 class InferenceError(MainstayError):
     """A target failed to answer a call.
 
     `status`, `code`, `type` and `param` are what the *caller* may see; the target's own status is in
-    `target_status`. A target's 401 or 403 is never the caller's: it becomes 502.
+    `target_status`. A target's 401 or 403 is never the caller's: it becomes 502. `body` is the target's own
+    error object as JSON where the caller may see more of it than message, type, param and code (Azure's
+    `innererror`, for one).
     """
 
     status = 502
-    code = "upstream_error"
+    code: str | None = "upstream_error"
     type = "server_error"
 
     def __init__(
@@ -65,6 +79,8 @@ class InferenceError(MainstayError):
             code=code,
             type=type,
             retry_after_seconds=retry_after_seconds,
+            can_retry=failure not in FINAL_FAILURES,
         )
         self.failure = failure
         self.target_status = target_status
+        self.body: bytes | None = None

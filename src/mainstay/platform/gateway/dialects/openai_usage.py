@@ -1,0 +1,34 @@
+"""The usage object in its two styles: that of chat, and that of the Responses API, which some vendors use for all."""
+
+import msgspec
+
+from mainstay.inference import Usage
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class UsageObject(msgspec.Struct):
+    """`prompt_tokens` or `input_tokens`, `completion_tokens` or `output_tokens`, and their details."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+    def read(self) -> Usage:
+        """Return the tokens; what the vendor did not say counts as none."""
+        prompt_details = self.prompt_tokens_details or self.input_tokens_details
+        completion_details = self.completion_tokens_details or self.output_tokens_details
+        return Usage(
+            prompt_tokens=max(0, self.prompt_tokens or self.input_tokens or 0),
+            completion_tokens=max(0, self.completion_tokens or self.output_tokens or 0),
+            cached_tokens=max(0, (prompt_details and prompt_details.cached_tokens) or 0),
+            reasoning_tokens=max(0, (completion_details and completion_details.reasoning_tokens) or 0),
+        )

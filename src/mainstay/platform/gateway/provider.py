@@ -1,0 +1,65 @@
+"""A provider: a vendor's account or endpoint, with the credentials to use it."""
+
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mainstay.kit.http import Origin, Pool, PoolLimits, Proxy, Timeouts
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+class ProviderKind(StrEnum):
+    """The dialect that a provider speaks."""
+
+    OPENAI = "openai"
+    AZURE = "azure"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Everything that is needed to call a vendor. Equal providers may share connections."""
+
+    name: str
+    kind: ProviderKind
+    base_url: str
+    """Of OpenAI: up to and with `/v1`. Of Azure: the resource, `https://NAME.openai.azure.com`."""
+    api_key: str | None = field(default=None, repr=False)
+    api_version: str | None = None
+    """Of Azure's classic URLs, e.g. `2024-10-21`; None or `v1` means the v1 API."""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Sent with every call; they may hold credentials."""
+    proxy: str | None = field(default=None, repr=False)
+    """`http://user:password@host:port`."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+
+    def without_secrets(self, text: str) -> str:
+        """Return a vendor's text with our credentials taken out, fit for callers and logs."""
+        secrets = [self.api_key, *(value for _, value in self.headers)]
+        for secret in secrets:
+            if secret and len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, "[removed]")
+        return text
+
+
+SHORTEST_SECRET = 8
+"""Shorter header values are words such as `true`, which may stand in any message."""
+
+
+def open_pools(
+    providers: Iterable[Provider], *, kept: Mapping[Provider, Pool], tls: ssl.SSLContext | None = None
+) -> Mapping[Provider, Pool]:
+    """Return a pool for each provider; those in `kept` whose provider has not changed are used again.
+
+    Raises ConfigurationError for a URL that cannot be used.
+    """
+    return {provider: kept.get(provider) or _open_pool(provider, tls) for provider in providers}
+
+
+def _open_pool(provider: Provider, tls: ssl.SSLContext | None) -> Pool:
+    origin, _ = Origin.split(provider.base_url)
+    proxy = Proxy.parse(provider.proxy) if provider.proxy is not None else None
+    return Pool(origin, provider.limits, provider.timeouts, tls=tls, proxy=proxy)
