@@ -1,6 +1,7 @@
 """Reads one member of a zip archive as data: nothing is unpacked to a path, imported or run."""
 
 import contextlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from mainstay.platform.catalog.errors import WrongContentError
 
 _CHUNK_BYTES = 1 << 20
 _MAX_NESTED_BYTES = 512 << 20
+# What zipfile lets through on spoiled archives; RuntimeError stands for encryption, OSError for impossible positions.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -27,8 +30,7 @@ def read_member(archive: Path, member: str, *, inner_member: str = "", size_byte
                 outer = stack.enter_context(zipfile.ZipFile(stack.enter_context(nested)))
             content = stack.enter_context(_open(outer, inner_member or member, exactly=size_bytes))
             yield from _read_exactly(content, size_bytes, inner_member or member)
-    # zipfile raises RuntimeError for encrypted members and NotImplementedError for methods unknown to it.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise WrongContentError(f"The archive {archive.name} is damaged: {error}.") from error
 
 

@@ -76,6 +76,11 @@ class _Meter:
             sum(done for done, _ in self._files.values()), sum(total for _, total in self._files.values())
         )
 
+    def complete(self, file: ModelFile) -> None:
+        """Note that nothing of one file is left to do."""
+        _, total_bytes = self._files[file.name]
+        self.set(file, total_bytes, total_bytes)
+
 
 class _Work:
     """What all files of one pull share."""
@@ -95,7 +100,7 @@ def _install(file: ModelFile, store: Store, work: _Work) -> None:
         if not store.has(file):
             _check_space(file, store, work.weights)
             store.install(_fetch(file, store, work), file)
-    work.meter.set(file, file.size_bytes, file.size_bytes)
+    work.meter.complete(file)
 
 
 def _fetch(file: ModelFile, store: Store, work: _Work) -> Path:
