@@ -68,7 +68,7 @@ class Router:
         table = self._table
         deployment = table.deployments.get(name) or table.deployments.get(table.aliases.get(name, ""))
         if deployment is None:
-            raise NotFoundError(_unknown(name), code="model_not_found")
+            raise unknown_deployment(name)
         return deployment
 
     def names(self) -> list[str]:
@@ -92,6 +92,8 @@ class Router:
             await pool.aclose()
 
 
-def _unknown(name: str) -> str:
+def unknown_deployment(name: str) -> NotFoundError:
+    """Return the error for a name that no deployment has, or none that the caller may know of."""
     shown = name if len(name) <= 100 else name[:100] + "..."
-    return f"The model `{shown}` does not exist here; run `mainstay deployments list` to see which do."
+    message = f"The model `{shown}` does not exist here; run `mainstay deployments list` to see which do."
+    return NotFoundError(message, code="model_not_found")
