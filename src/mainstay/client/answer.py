@@ -9,6 +9,7 @@ from mainstay.client.events import Event, Finished, Reasoning, Text, ToolCall
 from mainstay.protocol.answers import ChatAnswer, Choice, Message, Usage
 
 _DONE = b"[DONE]"
+_NO_ERROR = (b"", b"null")
 
 
 class AnswerReader:
@@ -37,7 +38,7 @@ class AnswerReader:
             answer = msgspec.json.decode(body, type=ChatAnswer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnexpectedAnswerError(f"The server's answer is no chat completion: {error}.") from error
-        if not answer.choices and answer.error is None:
+        if not answer.choices and bytes(answer.error) in _NO_ERROR:
             raise UnexpectedAnswerError("The server's answer is no chat completion: it has no choices.")
         yield from self._events(answer)
 
@@ -48,7 +49,7 @@ class AnswerReader:
         return Finished(reason=self._reason or "stop", model=self._model, usage=self._usage)
 
     def _events(self, answer: ChatAnswer) -> Iterator[Event]:
-        if answer.error is not None and bytes(answer.error) != b"null":
+        if bytes(answer.error) not in _NO_ERROR:
             raise cut_off(bytes(answer.error))
         self._model = answer.model or self._model
         self._usage = answer.usage or self._usage

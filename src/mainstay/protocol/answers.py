@@ -63,7 +63,7 @@ class ChatAnswer(msgspec.Struct, frozen=True):
     model: str = ""
     choices: list[Choice] = []
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class ModelCapabilities(msgspec.Struct, frozen=True):

@@ -8,12 +8,18 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.syntax import Syntax
 from rich.text import Text
+from rich.theme import Theme
 
 from mainstay.cli.chat.blocks import Block
 
 _CODE_THEME = "ansi_dark"
 """Uses the terminal's own colours, so that it fits light and dark ones."""
 _RULE_COLUMNS = 60
+_THEME = Theme(
+    {"markdown.code": "cyan", "markdown.item.number": "default", "markdown.item.bullet": "default"}
+    | {f"markdown.h{level}": "bold" for level in range(1, 7)}
+)
+_FENCE_LINE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 
 
 class _LeftHeading(Heading):
@@ -34,6 +40,7 @@ class Renderer:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        console.push_theme(_THEME)
 
     def lines(self, block: Block, *, is_finished: bool = True) -> list[str]:
         """Return the lines of a block; inline markup that is still open is closed for the look."""
@@ -41,7 +48,7 @@ class Renderer:
             return self._code(block)
         text = block.text if is_finished else _closed(block.text)
         # Links stay plain text: a terminal would follow an address that a model chose.
-        return self._draw(_Markdown(text, code_theme=_CODE_THEME, hyperlinks=False))
+        return _trimmed(self._draw(_Markdown(text, code_theme=_CODE_THEME, hyperlinks=False)))
 
     def _code(self, block: Block) -> list[str]:
         width = min(self._console.width, _RULE_COLUMNS)
@@ -75,9 +82,23 @@ def _highlighted(block: Block) -> Text:
     return Text("\n").join(lines)
 
 
+def _trimmed(lines: list[str]) -> list[str]:
+    """Drop blank lines at both ends: how far blocks stand apart is not for one of them to say."""
+    first, last = 0, len(lines)
+    while first < last and not lines[first].strip():
+        first += 1
+    while last > first and not lines[last - 1].strip():
+        last -= 1
+    return lines[first:last]
+
+
 def _closed(text: str) -> str:
     """Close inline code or bold text that is open in the last paragraph."""
-    last = re.split(r"\n\s*\n", text)[-1]
+    if len(_FENCE_LINE.findall(text)) % 2:
+        return text
+    last = re.split(r"\n\s*\n|\n(?=\s*[-*+] |\s*\d+[.)] )", text)[-1]
+    if _FENCE_LINE.search(last):
+        return text
     if last.count("`") % 2:
         return text.removesuffix("`") if text.endswith("`") else text + "`"
     if last.count("**") % 2:
