@@ -28,6 +28,7 @@ def choose_default(catalog: Catalog, cores: int, memory_bytes: int) -> Choice:
     Only models with a measured prefill rate are considered. If none is quick enough the quickest is taken; if none
     fits, the smallest. Raises NotFoundError if the catalog has no chat model.
     """
+    cores = max(1, cores)
     measured = [
         w for w in catalog.list() if Ability.CHAT in w.abilities and w.profile.prefill_tokens_per_second_per_core
     ]
@@ -44,7 +45,7 @@ def choose_default(catalog: Catalog, cores: int, memory_bytes: int) -> Choice:
 
 def first_token_seconds(weights: Weights, cores: int) -> float:
     """Return how long a 500-token prompt is read before the first token of its answer."""
-    return PROMPT_TOKENS / (weights.profile.prefill_tokens_per_second_per_core * max(1, cores))
+    return PROMPT_TOKENS / (weights.profile.prefill_tokens_per_second_per_core * cores)
 
 
 def memory_needed_bytes(weights: Weights) -> int:
