@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.inference import InferenceError
 from mainstay.kit.errors import MainstayError
 from mainstay.platform.metering.limiter import LimitReachedError, Remaining
 
@@ -68,13 +69,11 @@ class Dialect:
         return headers
 
     def _error(self, error: MainstayError) -> dict[str, Any]:  # a JSON object, as the vendor defines it
-        shown: dict[str, Any] = {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-        return shown
+        own = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+        if isinstance(error, InferenceError) and error.body is not None:
+            # The vendor said more than the four members, `innererror` for one; what it adds is passed on.
+            return {**msgspec.json.decode(error.body, type=dict[str, Any]), **own}
+        return own
 
     def _echo(self, request: Mapping[bytes, bytes]) -> list[Header]:
         theirs = request.get(b"x-client-request-id")

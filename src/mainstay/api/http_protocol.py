@@ -33,7 +33,7 @@ _CLOSE = b"content-type: application/json\r\nconnection: close\r\ncontent-length
 class HttpProtocol(HttpToolsProtocol):
     """One connection. `server_state.connections` holds all of them, for `sweep` and for draining."""
 
-    __slots__ = ("_deadline", "_header_bytes", "_header_timeout", "_task")
+    __slots__ = ("_deadline", "_header_bytes", "_header_timeout", "_is_leaving", "_task")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Start waiting for the first request's headers."""
@@ -91,6 +92,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
         super().on_headers_complete()
+        if self._is_leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on, unless the request was refused."""
@@ -112,6 +115,20 @@ class HttpProtocol(HttpToolsProtocol):
         """Close the connection when its request's headers or body have not come in time."""
         if self._deadline is not None and now > self._deadline:
             self._refuse(b"408 Request Timeout", b"")
+
+    def leave(self) -> None:
+        """Close after the answer to the request that is open, or to the next one.
+
+        An idle connection stays for now: its peer may be sending a request at this moment, which would be lost.
+        """
+        self._is_leaving = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def close_if_idle(self) -> None:
+        """Close the connection if it waits for no answer."""
+        if (self.cycle is None or self.cycle.response_complete) and self._header_bytes == 0:
+            self.transport.close()
 
     def drain(self) -> None:
         """End the open request with the server's last word, or close an idle connection."""

@@ -71,7 +71,7 @@ class ModelCalls:
         target = call.deployment.target
         return [
             (b"x-ms-deployment-name" if exchange.dialect.name == "azure" else b"x-mainstay-deployment", name),
-            (b"x-mainstay-target", f"{target.provider}/{target.model}".encode("latin-1", "replace")),
+            (b"x-mainstay-target", f"{target.provider}/{target.model_name}".encode("latin-1", "replace")),
         ]
 
 

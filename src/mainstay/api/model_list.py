@@ -48,7 +48,7 @@ class ModelLists:
             id=name,
             created=self._created,
             owned_by=target.provider,
-            model=target.model,
+            model=target.model_name,
             capabilities=Capabilities(),
             deprecation=Deprecation(),
         )

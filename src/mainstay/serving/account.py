@@ -39,7 +39,7 @@ class Accounts:
             operation=request.operation,
             deployment=deployment.name,
             provider=target.provider,
-            model=target.model,
+            model=target.model_name,
             is_stream=request.is_stream,
             started_at=self._clock.wall(),
         )

@@ -1,14 +1,13 @@
 """How to run a catalog model on this machine: its engine, its slots, its context, its threads."""
 
-import os
 from pathlib import Path
 
 from mainstay.kit.errors import NotFoundError, UnavailableError
-from mainstay.platform.catalog.catalog import Catalog
-from mainstay.platform.catalog.store import Store
+from mainstay.platform.catalog.machine import this_machine
 from mainstay.platform.catalog.weights import Engine, Weights
 from mainstay.platform.engine.endpoint import EngineKind
 from mainstay.platform.engine.spec import EngineSpec
+from mainstay.server.local_models import LocalModels
 
 _MEBIBYTE = 1024 * 1024
 _WORKING_MEMORY_BYTES = 200 * _MEBIBYTE
@@ -22,14 +21,12 @@ _UNKNOWN_KV_BYTES_PER_TOKEN = 131_072
 class Specs:
     """Finds the weights of a model and sizes its engine to the memory budget."""
 
-    def __init__(
-        self, catalog: Catalog, store: Store, *, budget_bytes: int, slots: int | None, threads: int | None
-    ) -> None:
-        self._catalog = catalog
-        self._store = store
+    def __init__(self, local: LocalModels, *, budget_bytes: int, slots: int | None, threads: int | None) -> None:
+        self._catalog = local.catalog
+        self._store = local.store
         self._budget_bytes = budget_bytes
         self._slots = slots
-        self._cores = len(os.sched_getaffinity(0))
+        self._cores = this_machine().cores
         self._threads = threads or self._cores
 
     def __call__(self, model_id: str) -> EngineSpec:

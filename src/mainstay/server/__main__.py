@@ -1,0 +1,36 @@
+"""`python -m mainstay.server`: a worker, as the supervisor starts it."""
+
+import argparse
+import asyncio
+import signal
+import socket
+
+import uvloop
+
+from mainstay.kit.processes import die_with_parent
+from mainstay.kit.telemetry import configure_logging
+from mainstay.server.worker import Worker
+from mainstay.settings import Settings
+
+
+def run() -> None:
+    """Read the arguments, tie this process to its parent, and serve."""
+    parser = argparse.ArgumentParser(description="A Mainstay worker; 'mainstay serve' starts it.")
+    parser.add_argument("--socket", type=int, required=True, help="inherited descriptor of the listening socket")
+    parser.add_argument("--lifeline", type=int, required=True, help="inherited pipe that ends with the parent")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the supervisor")
+    parser.add_argument("--control", required=True, help="path of the control socket")
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent, arguments.lifeline)
+    # Ctrl-C reaches the whole process group; only the supervisor acts on it, and tells us in its own way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = Settings.load()
+    configure_logging(level=settings.logging.level, style=settings.logging.format)
+    listening = socket.socket(fileno=arguments.socket)
+    listening.setblocking(False)
+    worker = Worker(settings, listening, control_path=arguments.control)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(worker.run())
+
+
+run()

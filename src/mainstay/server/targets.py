@@ -1,0 +1,54 @@
+"""From settings to the gateway's table: providers to pools, deployments to targets that can be called."""
+
+from collections.abc import Callable, Mapping
+
+from mainstay.inference import Model
+from mainstay.kit.http import Pool, PoolLimits, Timeouts
+from mainstay.platform.gateway import LOCAL, AzureModel, Deployment, OpenAIModel, Provider, ProviderKind, Table, Target
+from mainstay.platform.gateway.provider import open_pools
+from mainstay.settings import Provider as ProviderSettings
+from mainstay.settings import Settings
+from mainstay.settings import Target as TargetSettings
+
+LocalModel = Callable[[str], Model]
+
+
+def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: LocalModel) -> Table:
+    """Return the table. Pools of providers that have not changed are kept, with their connections.
+
+    Raises ConfigurationError for a provider whose URL or certificates cannot be used.
+    """
+    providers = {one.name: _provider(one) for one in settings.providers}
+    pools = open_pools(providers.values(), kept=kept)
+
+    def target(declared: TargetSettings) -> Target:
+        if declared.provider == LOCAL:
+            return Target(LOCAL, declared.model, local(declared.model))
+        provider = providers[declared.provider]
+        kind = AzureModel if provider.kind is ProviderKind.AZURE else OpenAIModel
+        return Target(provider.name, declared.model, kind(provider, declared.model, pools[provider]))
+
+    deployments = {
+        one.name: Deployment(one.name, tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)))
+        for one in settings.deployments
+    }
+    return Table(deployments=deployments, aliases=dict(settings.aliases), pools=pools)
+
+
+def _provider(declared: ProviderSettings) -> Provider:
+    timeouts = declared.timeouts
+    return Provider(
+        name=declared.name,
+        kind=ProviderKind(declared.kind),
+        base_url=declared.base_url,
+        api_key=declared.api_key.reveal() if declared.api_key else None,
+        api_version=declared.api_version,
+        headers=tuple((name, value.reveal()) for name, value in sorted(declared.headers.items())),
+        proxy=declared.proxy.reveal() if declared.proxy else None,
+        timeouts=Timeouts(
+            connect_seconds=timeouts.connect_seconds,
+            first_byte_seconds=timeouts.first_byte_seconds,
+            idle_seconds=timeouts.idle_seconds,
+        ),
+        limits=PoolLimits(max_connections=declared.max_connections),
+    )

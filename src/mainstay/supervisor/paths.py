@@ -1,0 +1,42 @@
+"""Where an installation keeps what lives only while it runs: the sockets and the address."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from mainstay.kit.errors import ConfigurationError
+
+_LONGEST_DIRECTORY = 70
+"""AF_UNIX paths end at 107 bytes; engines' socket names take 26."""
+
+
+def run_directory(home: Path) -> Path:
+    """Return `home/run`, or a short stand-in under the temporary directory when that is too long for sockets."""
+    direct = home / "run"
+    if len(os.fsencode(direct)) <= _LONGEST_DIRECTORY:
+        return direct
+    name = hashlib.sha256(os.fsencode(home.absolute())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"mainstay-{os.getuid()}-{name}"
+
+
+def prepare_run_directory(home: Path) -> Path:
+    """Create it for its owner only. Raises ConfigurationError when somebody else owns it."""
+    directory = run_directory(home)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise ConfigurationError(f"{directory} belongs to somebody else; remove it or move MAINSTAY_HOME.")
+    directory.chmod(0o700)
+    return directory
+
+
+def control_path(home: Path) -> Path:
+    """The control socket."""
+    return run_directory(home) / "control.sock"
+
+
+def address_path(home: Path) -> Path:
+    """The file with the URL that the server listens on."""
+    return run_directory(home) / "address"
