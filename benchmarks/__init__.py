@@ -1,0 +1,1 @@
+"""Measurements behind every performance claim: one file per claim, run by `python -m benchmarks`."""
