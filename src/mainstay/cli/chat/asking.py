@@ -14,6 +14,7 @@ from mainstay.client import Event, Finished, Text
 from mainstay.kit.errors import MainstayError
 
 _FRAME_SECONDS = 0.05
+_CLOSE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -49,10 +50,10 @@ async def show(events: AsyncGenerator[Event, None], view: View) -> Answer:
                 await asyncio.wait({reading}, timeout=_FRAME_SECONDS)
         finally:
             reading.cancel()
-            await asyncio.wait({reading})
+            await asyncio.wait({reading}, timeout=_CLOSE_SECONDS)
             answer.ended = time.monotonic()
             view.finish()
-    if not reading.cancelled():
+    if reading.done() and not reading.cancelled():
         reading.result()
     return answer
 

@@ -76,10 +76,11 @@ def _highlighted(block: Block) -> Text:
     before = block.context + "\n" if block.context else ""
     syntax = Syntax("", block.language or "text", theme=_CODE_THEME, background_color="default")
     text = syntax.highlight(before + block.text)
-    text.rstrip()
     text.no_wrap = False
-    lines = text.split("\n", allow_blank=True)[before.count("\n") :]
-    return Text("\n").join(lines)
+    first, count = before.count("\n"), block.text.count("\n") + 1
+    lines = text.split("\n", allow_blank=True)[first : first + count]
+    # The highlighter drops a blank line at the end.
+    return Text("\n").join([*lines, *[Text()] * (count - len(lines))])
 
 
 def _trimmed(lines: list[str]) -> list[str]:

@@ -64,7 +64,7 @@ class Cleaner:
             self._state = _State.ESCAPE
         else:
             self._state = _State.TEXT
-            return character == "\n" or not "0" <= character <= "~"
+            return not "0" <= character <= "~" and self._text(character)
         return False
 
     def _csi(self, character: str) -> bool:
@@ -73,14 +73,14 @@ class Cleaner:
             self._length += 1
             return False
         self._state = _State.TEXT
-        return self._text(character) if not "@" <= character <= "~" else False
+        return not "@" <= character <= "~" and self._text(character)
 
     def _string(self, character: str) -> bool:
         """Anything up to BEL or the string terminator, ESC backslash or 0x9c."""
         self._length += 1
         if self._state is _State.STRING_ESCAPE:
             self._state = _State.TEXT
-            return False if character == "\\" else self._escape(character)
+            return character != "\\" and self._escape(character)
         if character == "\x1b":
             self._state = _State.STRING_ESCAPE
         elif character in "\x07\x9c":
