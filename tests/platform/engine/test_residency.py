@@ -80,7 +80,7 @@ async def test_stopped_child_is_found_silent_and_replaced() -> None:
 
 
 async def test_other_models_answer_while_one_restarts() -> None:
-    async with lab("one", "two") as it:
+    async with lab("one", "two", drain_seconds=0.2) as it:
         await it.residency.ensure("one")
         (process_id,) = it.process_ids()
         two = await it.residency.ensure("two")

@@ -15,6 +15,7 @@ from mainstay.platform.engine.endpoint import Endpoint, EndpointState, Phase
 from mainstay.platform.engine.health import HealthProbe
 from mainstay.platform.engine.log_file import LogFile
 from mainstay.platform.engine.spec import EngineSettings, EngineSpec
+from mainstay.platform.engine.watchdog import Watchdog
 
 _LOAD_POLL_SECONDS = 0.02
 _LOAD_ANSWER_SECONDS = 2.0
@@ -57,7 +58,7 @@ class Resident:
         self._has_been_ready = False
         self._resumes_at = 0.0
         self._news = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._watchdog: Watchdog | None = None
         self._log = LogFile(settings.log_directory / f"engine-{re.sub(r'[^A-Za-z0-9._-]', '_', spec.model_id)}.log")
         self._task = asyncio.create_task(self._run(), name=f"resident {spec.model_id}")
 
@@ -90,9 +91,9 @@ class Resident:
 
     def recheck(self, generation: int) -> None:
         """Ask the child at once whether it is well; nobody is given its endpoint until it has answered."""
-        if generation == self.generation and self.phase is Phase.READY:
+        if generation == self.generation and self.phase is Phase.READY and self._watchdog is not None:
             self._is_in_doubt = True
-            self._wake.set()
+            self._watchdog.check_now()
 
     def call_at_end(self, callback: Callable[[], object]) -> None:
         """Call back when the resident has ended and its memory is free."""
@@ -138,7 +139,6 @@ class Resident:
         self._enter(Phase.LOADING)
         socket_path = self._socket_path()
         socket_path.unlink(missing_ok=True)
-        probe = HealthProbe(socket_path)
         child: Child | None = None
         ready_at: float | None = None
         grace_seconds = 0.0
@@ -146,64 +146,39 @@ class Resident:
             child = await Child.start(
                 self.spec, socket_path=socket_path, log=self._log, drain_seconds=self._settings.drain_seconds
             )
-            child.call_at_end(self._wake.set)
-            await self._until_ready(child, probe)
+            await self._until_ready(child, socket_path)
             ready_at = self._clock.monotonic()
+            self._watchdog = Watchdog(child, socket_path, spec=self.spec, settings=self._settings, clock=self._clock)
             self._become_ready(socket_path)
             # Only cancellation leaves the next line without a broken child: that is the order to stop.
             grace_seconds = self._settings.drain_seconds + _STOP_MARGIN_SECONDS
-            await self._until_broken(child, probe)
+            await self._watchdog.watch(on_healthy=self._remove_doubt)
         except MainstayError as error:
             grace_seconds = 0.0
             self.error = error
             _logger.warning("%s", error.message)
         finally:
             self._endpoint = None
-            probe.close()
+            self._watchdog = None
             if child is not None:
                 await child.stop(grace_seconds=grace_seconds)
             socket_path.unlink(missing_ok=True)
         return 0.0 if ready_at is None else self._clock.monotonic() - ready_at
 
-    async def _until_ready(self, child: Child, probe: HealthProbe) -> None:
-        deadline = self._clock.monotonic() + self._settings.load_timeout_seconds
-        while not child.has_ended:
-            if await probe.is_healthy(timeout_seconds=_LOAD_ANSWER_SECONDS):
-                return
-            if self._clock.monotonic() > deadline:
-                raise UnavailableError(
-                    f"Model '{self.spec.model_id}' did not finish loading from {self.spec.model_path} within "
-                    f"{self._settings.load_timeout_seconds:g} s; see {self._log.path}."
-                )
-            await child.wait(_LOAD_POLL_SECONDS)
+    async def _until_ready(self, child: Child, socket_path: Path) -> None:
+        limit = self._settings.load_timeout_seconds
+        deadline = self._clock.monotonic() + limit
+        with HealthProbe(socket_path) as probe:
+            while not child.has_ended:
+                if await probe.is_healthy(timeout_seconds=_LOAD_ANSWER_SECONDS):
+                    return
+                if self._clock.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"Model '{self.spec.model_id}' did not finish loading from {self.spec.model_path} within "
+                        f"{limit:g} s; see {self._log.path}."
+                    )
+                await child.wait(_LOAD_POLL_SECONDS)
         raise child.load_error(self.spec)
-
-    async def _until_broken(self, child: Child, probe: HealthProbe) -> None:
-        """Watch the child; raises UnavailableError as soon as it has died or been silent for too long."""
-        heard_at = self._clock.monotonic()
-        while True:
-            await self._next_check()
-            if child.has_ended:
-                raise UnavailableError(
-                    f"The engine of model '{self.spec.model_id}' died ({child.describe_end()}); it is started again."
-                )
-            silence_left = heard_at + self._settings.silence_limit_seconds - self._clock.monotonic()
-            if silence_left > 0 and await probe.is_healthy(timeout_seconds=silence_left):
-                heard_at = self._clock.monotonic()
-                self._remove_doubt()
-            elif self._clock.monotonic() - heard_at >= self._settings.silence_limit_seconds:
-                raise UnavailableError(
-                    f"The engine of model '{self.spec.model_id}' was silent for "
-                    f"{self._settings.silence_limit_seconds:g} s; it is killed and started again."
-                )
-
-    async def _next_check(self) -> None:
-        try:
-            async with asyncio.timeout(self._settings.health_interval_seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
 
     def _become_ready(self, socket_path: Path) -> None:
         self._endpoint = Endpoint(

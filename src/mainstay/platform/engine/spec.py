@@ -47,6 +47,8 @@ class EngineSettings:
     health_interval_seconds: float = 2.0
     silence_limit_seconds: float = 10.0
     """A child that has not answered /health for so long is killed and replaced."""
+    stall_limit_seconds: float = 90.0
+    """So is one whose inference loop has not finished a step for so long: far beyond any batch of a prompt."""
     drain_seconds: float = 30.0
     minimum_idle_seconds: float = 2.0
     """A model used more recently is not evicted: the caller that asked for it may be about to connect."""
