@@ -30,6 +30,5 @@ def authorize(caller: Caller, action: Action) -> None:
         return
     needed = " or ".join(sorted(_SCOPES[action]))
     raise PermissionDeniedError(
-        f"This key may not do '{action}'; it needs the scope '{needed}'. "
-        "Make one with 'mainstay keys create --scopes'."
+        f"This key may not do '{action}'; it needs the scope '{needed}'. Make one with 'mainstay keys create --scopes'."
     )

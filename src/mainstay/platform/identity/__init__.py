@@ -1,0 +1,1 @@
+"""Who is asking and where they belong: organisations, projects, API keys, callers."""
