@@ -127,8 +127,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what the other side is still doing for us is cancelled by that."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._fail(ConnectionReset(f"The connection to {self._name} was closed from this side.", phase=Phase.READING))
 
     # For the response
 
@@ -303,7 +302,8 @@ class Connection(asyncio.Protocol):
         if response is not None:
             response.end(error)
         self.resume_writing()
-        self.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _ends_by_closing(self, exc: Exception | None) -> bool:
         """Say whether the end of the connection is the proper end of the body (RFC 9112, 6.3, rule 8)."""
