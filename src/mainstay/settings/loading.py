@@ -14,7 +14,7 @@ from mainstay.settings.document import Document, Origins, read_document
 from mainstay.settings.environment import HOME, misspelt_variables, read_environment
 from mainstay.settings.problems import Problem, SettingsError
 from mainstay.settings.tree import Deployment, Limit, Target, Tree
-from mainstay.settings.validation import absolute, check_aliases, find_faults
+from mainstay.settings.validation import absolute, check_aliases, find_faults, resolve_alias
 
 FILE_NAME = "mainstay.toml"
 DEFAULT_HOME = "~/.local/share/mainstay"
@@ -88,6 +88,15 @@ class Settings(Tree, frozen=True, kw_only=True):
     def limit_per_key(self) -> Limit:
         """What a key may use that has no limits of its own."""
         return next(iter(self.limits), Limit())
+
+    def find_deployment(self, name: str) -> Deployment | None:
+        """Return the deployment of that name, or to which that alias leads."""
+        name = resolve_alias(self.aliases, name)
+        return next((deployment for deployment in self.deployments if deployment.name == name), None)
+
+    def aliases_of(self, name: str) -> list[str]:
+        """Return the aliases that lead to the deployment `name`, directly or by way of others."""
+        return [alias for alias in self.aliases if resolve_alias(self.aliases, alias) == name]
 
     def origin(self, *path: str | int) -> str:
         """Return who set a key: a variable, "command line", `mainstay.toml:12`, or "default".
