@@ -5,13 +5,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mainstay.api.authentication import authenticate
+from mainstay.api.authentication import Callers, authenticate
 from mainstay.api.exchange import ClientGoneError, Exchange, Receive, Send
 from mainstay.api.routes import Router
 from mainstay.kit.errors import MainstayError, UnavailableError
 from mainstay.kit.ids import new_id
 from mainstay.platform.identity.authorize import Action, authorize
-from mainstay.platform.identity.keyring import Keyring
 
 _LOG = logging.getLogger("mainstay.api")
 DRAIN = "mainstay.drain"
@@ -22,10 +21,10 @@ class App:
     """Dispatch: find the route, know the caller, authorise, handle; and turn every failure into a response."""
 
     def __init__(
-        self, router: Router, keyring: Keyring, *, body_limit: int, on_response: Callable[[Exchange], None]
+        self, router: Router, callers: Callers, *, body_limit: int, on_response: Callable[[Exchange], None]
     ) -> None:
         self._router = router
-        self._keyring = keyring
+        self._callers = callers
         self._body_limit = body_limit
         self._on_response = on_response
 
@@ -53,7 +52,7 @@ class App:
         route, exchange.parameters = self._router.find(exchange.method, exchange.path, raw_path)
         exchange.dialect = route.dialect
         if route.action is not Action.PUBLIC:
-            exchange.caller = authenticate(exchange.headers, self._keyring)
+            exchange.caller = authenticate(exchange.headers, self._callers)
             authorize(exchange.caller, route.action)
         await route.handler(exchange)
 

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from mainstay.api.dialects import Dialect
 from mainstay.kit.errors import BodyTooLargeError, InvalidRequestError, MainstayError
-from mainstay.platform.identity.caller import Caller
 
-type_Message = MutableMapping[str, Any]  # an ASGI message, whose keys differ by type (ASGI 3.0)
-Receive = Callable[[], Awaitable[type_Message]]
-Send = Callable[[type_Message], Awaitable[None]]
+if TYPE_CHECKING:
+    from mainstay.api.dialects import Dialect
+    from mainstay.platform.identity.caller import Caller
+
+Message = MutableMapping[str, Any]  # an ASGI message, whose keys differ by type (ASGI 3.0)
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 _JSON: Header = (b"content-type", b"application/json")
@@ -108,7 +110,7 @@ class Exchange:
             if not message["more_body"] and len(body) <= self._body_limit:
                 return bytes(body)
 
-    async def _next(self) -> type_Message:
+    async def _next(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError

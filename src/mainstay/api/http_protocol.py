@@ -19,6 +19,7 @@ from mainstay.api.app import DRAIN
 
 HEADERS_LIMIT_BYTES = 64 * 1024
 _BODY_SILENCE_SECONDS = 60.0
+_LINGER_SECONDS = 1.0
 _BAD_REQUEST = (
     b'{"error":{"message":"This is not a valid HTTP/1.1 request.","type":"invalid_request_error",'
     b'"param":null,"code":"invalid_http"}}'
@@ -33,7 +34,7 @@ _CLOSE = b"content-type: application/json\r\nconnection: close\r\ncontent-length
 class HttpProtocol(HttpToolsProtocol):
     """One connection. `server_state.connections` holds all of them, for `sweep` and for draining."""
 
-    __slots__ = ("_deadline", "_header_bytes", "_header_timeout", "_is_leaving", "_task")
+    __slots__ = ("_deadline", "_header_bytes", "_header_timeout", "_is_in_head", "_is_leaving", "_is_refused", "_task")
 
     def __init__(
         self,
@@ -46,9 +47,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state)
         self._header_timeout = header_timeout_seconds
         self._header_bytes = 0
+        self._is_in_head = False
         self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_leaving = False
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Start waiting for the first request's headers."""
@@ -58,21 +61,27 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the request that this connection was waiting for."""
         task, self._task = self._task, None
+        is_answering = self._is_answering()
         super().connection_lost(exc)
-        if task is not None and not task.done() and self.cycle is not None and not self.cycle.response_complete:
+        if task is not None and not task.done() and is_answering:
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a body that is being sent keeps its connection alive."""
-        if self._header_bytes == 0 and self._deadline is not None and self.cycle is not None:
+        if self._is_refused:
+            return
+        if not self._is_in_head and self._deadline is not None:
             self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
-        if self.parser is not None:
-            super().data_received(data)
+        super().data_received(data)
+        if self._is_in_head:
+            # The parser keeps an unfinished header to itself, however long it grows.
+            self._count_header_bytes(len(data))
 
     def on_message_begin(self) -> None:
         """The first byte of a request has arrived."""
         super().on_message_begin()
         self._header_bytes = 0
+        self._is_in_head = True
         self._deadline = time.monotonic() + self._header_timeout
 
     def on_url(self, url: bytes) -> None:
@@ -87,9 +96,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application; from here on only a silent body is timed."""
-        if self._header_bytes > HEADERS_LIMIT_BYTES:
+        if self._is_refused:
             return
-        self._header_bytes = 0
+        self._is_in_head = False
         self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
         super().on_headers_complete()
         if self._is_leaving:
@@ -97,13 +106,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on, unless the request was refused."""
-        if self.cycle is not None:
+        if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: its answer may take as long as it takes."""
         self._deadline = None
-        if self.cycle is not None:
+        if not self._is_refused:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -122,12 +131,12 @@ class HttpProtocol(HttpToolsProtocol):
         An idle connection stays for now: its peer may be sending a request at this moment, which would be lost.
         """
         self._is_leaving = True
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self.cycle.keep_alive = False
 
     def close_if_idle(self) -> None:
         """Close the connection if it waits for no answer."""
-        if (self.cycle is None or self.cycle.response_complete) and self._header_bytes == 0:
+        if not self._is_answering() and not self._is_in_head:
             self.transport.close()
 
     def drain(self) -> None:
@@ -137,6 +146,10 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
+        return cycle is not None and not cycle.response_complete
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         # The base keeps its tasks in one set for the server; the connection must know its own.
         task = self._task = self.loop.create_task(cycle.run_asgi(app))
@@ -145,14 +158,22 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _count_header_bytes(self, count: int) -> None:
         self._header_bytes += count
-        if self._header_bytes > HEADERS_LIMIT_BYTES and not self.transport.is_closing():
+        if self._header_bytes > HEADERS_LIMIT_BYTES:
             self._refuse(b"431 Request Header Fields Too Large", _HEADERS_TOO_LARGE)
 
     def _refuse(self, status: bytes, body: bytes) -> None:
+        """Answer and close; what still comes in is dropped for a moment, or a reset would overtake the answer."""
+        if self._is_refused:
+            return
+        self._is_refused = True
         self._deadline = None
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_answering():
             self.transport.write(b"HTTP/1.1 %b\r\n%b%d\r\n\r\n%b" % (status, _CLOSE, len(body), body))
-        self.transport.close()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
 
 
 def sweep(connections: Iterable[object]) -> None:

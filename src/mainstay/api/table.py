@@ -41,9 +41,7 @@ class _ModelCall:
 
 
 _MODEL_CALLS = (
-    _ModelCall(
-        Operation.CHAT, "/chat/completions", "Answer a conversation.", ChatCompletionRequest, ChatCompletion
-    ),
+    _ModelCall(Operation.CHAT, "/chat/completions", "Answer a conversation.", ChatCompletionRequest, ChatCompletion),
     _ModelCall(Operation.COMPLETIONS, "/completions", "Continue or fill in a text.", CompletionRequest, Completion),
     _ModelCall(Operation.EMBEDDINGS, "/embeddings", "Embed texts as vectors.", EmbeddingRequest, EmbeddingList),
 )

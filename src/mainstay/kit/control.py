@@ -136,7 +136,7 @@ async def connect(path: Path, handlers: Mapping[str, Handler]) -> Connection:
             reader, writer = await asyncio.open_unix_connection(str(path), limit=_LINE_LIMIT)
     except (OSError, TimeoutError) as error:
         raise UnavailableError(
-            f"No Mainstay answers on {path} ({error or 'time out'}); start it with 'mainstay serve'."
+            f"No Mainstay answers on {path} ({str(error) or 'time out'}); start it with 'mainstay serve'."
         ) from error
     return Connection(reader, writer, handlers)
 
@@ -152,9 +152,9 @@ async def listen(
             on_connect(connection)
         await connection.run()
 
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at start
     server = await asyncio.start_unix_server(accept, path=str(path), limit=_LINE_LIMIT)
-    path.chmod(0o600)
+    path.chmod(0o600)  # noqa: ASYNC240 - once, at start
     return server
 
 

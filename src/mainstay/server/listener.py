@@ -80,7 +80,8 @@ class Listener:
     async def _until_idle(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while (self._state.connections or self._state.tasks) and loop.time() < deadline:
+        # uvicorn's sets have no event to wait for.
+        while (self._state.connections or self._state.tasks) and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _sweep(self) -> None:

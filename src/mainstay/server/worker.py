@@ -43,9 +43,7 @@ class Worker:
                 self._settings, stack, endpoints=self._endpoints, local_key=str(welcome["local_key"])
             )
             server = self._settings.server
-            listener = Listener(
-                self._parts.app, self._listening, header_timeout_seconds=server.header_timeout_seconds
-            )
+            listener = Listener(self._parts.app, self._listening, header_timeout_seconds=server.header_timeout_seconds)
             await listener.start()
             await connection.call("ready", {"process_id": os.getpid()})
             await self._stop.wait()

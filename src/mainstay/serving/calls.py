@@ -6,7 +6,7 @@ account of the call leaves through the journal.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Self
 
@@ -69,7 +69,7 @@ class ServedStream:
         """What is left of the caller's limits."""
         return self._account.remaining()
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
+    async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """Yield each non-empty list of raw chunks. Raises InferenceError when the target cuts the answer."""
         account = self._account
         try:

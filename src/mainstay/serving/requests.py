@@ -116,6 +116,4 @@ def _read_count(fields: Mapping[str, msgspec.Raw], name: str) -> int | None:
 
 
 def _missing(name: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"'{name}' is missing; it is required.", param=name, code="missing_required_parameter"
-    )
+    return InvalidRequestError(f"'{name}' is missing; it is required.", param=name, code="missing_required_parameter")

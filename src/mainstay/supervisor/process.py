@@ -105,9 +105,8 @@ class Supervisor:
         }
 
     async def _register(self, connection: Connection, params: Params) -> object:
-        process_id = int(params["process_id"])
-        self._workers.register(process_id, connection)
-        connection.on_close.append(lambda: self._residency.forget_worker(str(process_id)))
+        self._workers.register(int(params["process_id"]), connection)
+        connection.on_close.append(lambda: self._residency.forget_worker(_name(connection)))
         return {"local_key": self._local_key, "engines": [_told(state) for state in self._residency.states()]}
 
     async def _ready(self, connection: Connection, params: Params) -> object:
@@ -124,8 +123,7 @@ class Supervisor:
         return None
 
     async def _busy(self, connection: Connection, params: Params) -> object:
-        del connection
-        self._residency.busy(str(params["model"]), int(params["delta"]), worker=str(params["process_id"]))
+        self._residency.busy(str(params["model"]), int(params["delta"]), worker=_name(connection))
         return None
 
     async def reload(self) -> list[str]:
@@ -197,6 +195,11 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _name(connection: Connection) -> str:
+    """Whose counts are whose: a worker is its control connection."""
+    return str(id(connection))
 
 
 def _told(state: EndpointState) -> dict[str, object]:

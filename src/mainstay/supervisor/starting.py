@@ -55,9 +55,7 @@ def serve(settings: Settings, *, announce: Announce | None = None) -> None:
             drain_grace_seconds=settings.server.drain_grace_seconds,
         ),
         listener,
-        specs=Specs(
-            local, budget_bytes=budget, slots=settings.models.slots, threads=settings.models.threads
-        ),
+        specs=Specs(local, budget_bytes=budget, slots=settings.models.slots, threads=settings.models.threads),
         check_settings=check_settings,
         before_workers=before_workers,
     )

@@ -27,7 +27,9 @@ class Installation:
     `configuration` is the text of mainstay.toml, without [server]; the port is a free one.
     """
 
-    def __init__(self, configuration: str = "", *, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, configuration: str = "", *, workers: int = 1, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="ms-"))
         self._workers = workers
         self._environment = dict(environment or {})
@@ -142,7 +144,7 @@ class Installation:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310 - its own address
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False

@@ -1,0 +1,188 @@
+"""What the connection itself guards: time, size, and callers that go away."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager, suppress
+
+from mainstay.api.app import DRAIN
+from mainstay.server.listener import Listener
+
+REQUEST = b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class Recorder:
+    """An application that waits, echoes, and notes how it ended."""
+
+    def __init__(self):
+        self.started = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.release = asyncio.Event()
+        self.cancel_message = None
+        self.calls = 0
+
+    async def __call__(self, scope, receive, send):
+        self.calls += 1
+        if scope["path"] == "/wait":
+            self.started.set()
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError as error:
+                self.cancel_message = error.args
+                self.cancelled.set()
+        body = scope["path"].encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def listening(app, header_timeout_seconds=15.0):
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    listener = Listener(app, sock, header_timeout_seconds=header_timeout_seconds)
+    await listener.start()
+    stopped = False
+
+    async def stop(grace):
+        nonlocal stopped
+        stopped = True
+        await listener.stop(grace)
+
+    try:
+        yield sock.getsockname()[1], stop
+    finally:
+        if not stopped:
+            await listener.stop(0)
+        sock.close()
+
+
+async def connect(port):
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def read_all(reader, seconds=10):
+    return await asyncio.wait_for(reader.read(), seconds)
+
+
+async def close(writer):
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_half_a_header_is_cut_off_in_time():
+    async with listening(Recorder(), header_timeout_seconds=1) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        assert b" 408 " in await read_all(reader)
+        await close(writer)
+
+
+async def test_a_silent_connection_is_cut_off_in_time():
+    async with listening(Recorder(), header_timeout_seconds=1) as (port, _):
+        reader, writer = await connect(port)
+        assert b" 408 " in await read_all(reader)
+        await close(writer)
+
+
+async def test_headers_over_the_limit_are_refused_in_the_error_shape():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"GET / HTTP/1.1\r\nx-big: " + b"a" * 100_000)
+        answer = await read_all(reader)
+        assert b" 431 " in answer
+        assert b'"error"' in answer
+        await close(writer)
+
+
+async def test_many_small_headers_are_bounded_too():
+    app = Recorder()
+    async with listening(app) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"GET / HTTP/1.1\r\n" + b"".join(b"x-%d: y\r\n" % n for n in range(20_000)) + b"\r\n")
+        assert b" 431 " in await read_all(reader)
+        assert app.calls == 0
+        await close(writer)
+
+
+async def test_what_is_not_http_is_refused_in_the_error_shape():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"\x16\x03\x01 this is a TLS hello\r\n\r\n")
+        answer = await read_all(reader)
+        assert b" 400 " in answer
+        assert b'"invalid_http"' in answer
+        await close(writer)
+
+
+async def test_a_caller_that_goes_away_cancels_its_request():
+    app = Recorder()
+    async with listening(app) as (port, _):
+        _, writer = await connect(port)
+        writer.write(REQUEST % b"wait")
+        await asyncio.wait_for(app.started.wait(), 5)
+        await close(writer)
+        await asyncio.wait_for(app.cancelled.wait(), 5)
+        assert app.cancel_message != (DRAIN,)
+
+
+async def test_keep_alive_serves_many_requests_on_one_connection():
+    app = Recorder()
+    async with listening(app) as (port, _):
+        reader, writer = await connect(port)
+        for n in range(50):
+            writer.write(REQUEST % b"%d" % n)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert b" 200 " in head
+            assert await reader.readexactly(len(b"/%d" % n)) == b"/%d" % n
+        await close(writer)
+        assert app.calls == 50
+
+
+async def test_pipelined_requests_are_answered_in_order():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"".join(REQUEST % b"%d" % n for n in range(20)))
+        for n in range(20):
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert await reader.readexactly(len(b"/%d" % n)) == b"/%d" % n
+        await close(writer)
+
+
+async def test_stopping_answers_what_is_open_and_then_closes():
+    app = Recorder()
+    async with listening(app) as (port, stop):
+        reader, writer = await connect(port)
+        writer.write(REQUEST % b"wait")
+        await asyncio.wait_for(app.started.wait(), 5)
+        stopping = asyncio.create_task(stop(20))
+        app.release.set()
+        answer = await read_all(reader)
+        assert answer.endswith(b"/wait")
+        assert b"connection: close" in answer
+        await asyncio.wait_for(stopping, 10)
+        await close(writer)
+
+
+async def test_what_outlasts_the_grace_period_is_told_so():
+    app = Recorder()
+    async with listening(app) as (port, stop):
+        reader, writer = await connect(port)
+        writer.write(REQUEST % b"wait")
+        await asyncio.wait_for(app.started.wait(), 5)
+        await asyncio.wait_for(stop(0.1), 10)
+        assert app.cancel_message == (DRAIN,)
+        await read_all(reader)
+        await close(writer)
+
+
+async def test_a_request_that_is_under_way_to_an_idle_connection_when_stopping_is_answered():
+    async with listening(Recorder()) as (port, stop):
+        reader, writer = await connect(port)
+        writer.write(REQUEST % b"a")
+        await asyncio.wait_for(reader.readuntil(b"/a"), 5)
+        stopping = asyncio.create_task(stop(20))
+        await asyncio.sleep(0)
+        writer.write(REQUEST % b"b")
+        assert (await read_all(reader)).endswith(b"/b")
+        await asyncio.wait_for(stopping, 10)
+        await close(writer)
