@@ -38,7 +38,10 @@ class Drop:
 
 
 class ScriptedApi:
-    """An ASGI app. `scripts` holds one list of pieces per question; the last one is used again and again."""
+    """An ASGI app. `scripts` holds one list of pieces per question; the last one is used again and again.
+
+    An `asyncio.Event` among the pieces is waited for.
+    """
 
     def __init__(
         self, *scripts, models=("scripted", "other"), status=200, headers=(), content_type="text/event-stream"
@@ -64,6 +67,9 @@ class ScriptedApi:
             if not message.get("more_body"):
                 break
         if scope["path"].endswith("/models"):
+            if isinstance(self.models, Hold):
+                await self._hold(receive)
+                return
             cards = [{"id": name, "capabilities": {"chat_completion": name != "embedder"}} for name in self.models]
             await self._start(send, 200, "application/json")
             await send({"type": "http.response.body", "body": json.dumps({"data": cards}).encode()})
@@ -73,15 +79,21 @@ class ScriptedApi:
         await self._start(send, self.status, self.content_type)
         for piece in script:
             if isinstance(piece, Hold):
-                self.holding.set()
-                assert (await receive())["type"] == "http.disconnect"
-                self.client_left.set()
+                await self._hold(receive)
                 return
+            if isinstance(piece, asyncio.Event):
+                await piece.wait()
+                continue
             if isinstance(piece, Drop):
                 raise ConnectionAbortedError("scripted")
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": b""})
+
+    async def _hold(self, receive):
+        self.holding.set()
+        assert (await receive())["type"] == "http.disconnect"
+        self.client_left.set()
 
     async def _start(self, send, status, content_type):
         headers = [(b"content-type", content_type.encode()), *self.headers]

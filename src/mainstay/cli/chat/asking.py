@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from mainstay.cli.chat.interrupts import stopping
 from mainstay.cli.chat.views import View
 from mainstay.client import Event, Finished, Text
 from mainstay.kit.errors import MainstayError
@@ -43,7 +43,7 @@ async def show(events: AsyncGenerator[Event, None], view: View) -> Answer:
     """Show an answer while it arrives and return it; errors are in it, not raised."""
     answer = Answer()
     reading = asyncio.create_task(_read(events, view, answer))
-    with _stopped_by_ctrl_c(reading), _quiet_keyboard():
+    with stopping(reading), _quiet_keyboard():
         try:
             while not reading.done():
                 view.refresh()
@@ -73,21 +73,8 @@ async def _read(events: AsyncGenerator[Event, None], view: View, answer: Answer)
 
 
 @contextlib.contextmanager
-def _stopped_by_ctrl_c(reading: asyncio.Task[None]) -> Iterator[None]:
-    """Let Ctrl-C cancel the answer, which closes its connection and frees the model."""
-    loop = asyncio.get_running_loop()
-    before = signal.getsignal(signal.SIGINT)
-    loop.add_signal_handler(signal.SIGINT, reading.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
 def _quiet_keyboard() -> Iterator[None]:
-    """Keep what is typed meanwhile out of the answer; the next prompt gets it."""
+    """Keep what is typed meanwhile out of the answer; the next prompt gets it, unless Ctrl-C throws it away."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield
         return

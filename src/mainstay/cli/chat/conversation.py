@@ -13,6 +13,7 @@ class Conversation:
     def __init__(self, system: str | None = None) -> None:
         self.system = system
         self.last_question: str | None = None
+        self._is_last_noted = False
         self.last_usage: Usage | None = None
         self.total_tokens = 0
         self._turns: list[tuple[str, str]] = []
@@ -30,6 +31,7 @@ class Conversation:
     def ask(self, question: str) -> None:
         """Note the question that is being asked, for `retry`."""
         self.last_question = question
+        self._is_last_noted = False
 
     def answered(self, question: str, answer: str, usage: Usage | None = None) -> None:
         """Note an answer, whole or as far as it came; nothing is noted if nothing came."""
@@ -37,16 +39,19 @@ class Conversation:
         self.total_tokens += usage.total_tokens if usage else 0
         if answer.strip():
             self._turns.append((question, answer))
+            self._is_last_noted = True
 
     def take_back(self) -> str | None:
         """Forget the last answer and return its question, or None if nothing was asked yet."""
-        if self._turns and self._turns[-1][0] == self.last_question:
+        if self._is_last_noted:
             self._turns.pop()
+            self._is_last_noted = False
         return self.last_question
 
     def clear(self) -> None:
         """Forget everything but the system message."""
         self._turns.clear()
+        self._is_last_noted = False
         self.last_question = None
         self.last_usage = None
         self.total_tokens = 0

@@ -10,6 +10,7 @@ from rich.text import Text
 from mainstay.cli.chat.asking import Answer
 from mainstay.cli.chat.commands import Commands, describe, is_command
 from mainstay.cli.chat.connection import explained
+from mainstay.cli.chat.interrupts import ignored, unless_stopped
 from mainstay.cli.chat.prompt import Prompt, open_history
 from mainstay.cli.chat.session import Session
 from mainstay.cli.chat.untrusted import clean
@@ -44,22 +45,29 @@ class Loop:
     async def run(self) -> None:
         """Run until the person leaves."""
         self._greet()
-        while (line := await self._prompt.read()) is not None:
-            if not is_command(line):
-                await self._ask(line)
-                continue
-            try:
-                effect = await self._commands.run(line)
-            except MainstayError as error:
-                self._complain(explained(error, self._session.client.base_url))
-                continue
-            if effect.is_leaving:
-                return
-            if effect.says:
-                self._say(effect.says)
-            if effect.asks is not None:
-                self._say(effect.asks, style="italic dim")
-                await self._ask(effect.asks)
+        with ignored():
+            while (line := await self._prompt.read()) is not None:
+                if not is_command(line):
+                    await self._ask(line)
+                elif not await self._command(line):
+                    return
+
+    async def _command(self, line: str) -> bool:
+        """Carry out a command; False if it was the last."""
+        try:
+            effect = await unless_stopped(self._commands.run(line))
+        except MainstayError as error:
+            self._complain(explained(error, self._session.client.base_url))
+            return True
+        if effect is None:
+            self._say("Stopped.")
+            return True
+        if effect.says:
+            self._say(effect.says)
+        if effect.asks is not None:
+            self._say(effect.asks, style="italic dim")
+            await self._ask(effect.asks)
+        return not effect.is_leaving
 
     async def _ask(self, question: str) -> None:
         self._console.print()
