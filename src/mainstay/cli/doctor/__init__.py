@@ -1,0 +1,81 @@
+"""`mainstay doctor`: looks at everything that an installation needs, and says what to do."""
+
+import functools
+import os
+
+import click
+
+from mainstay.cli.doctor.findings import Check, Finding, Level, examine, in_thread
+from mainstay.cli.doctor.installation import (
+    check_database,
+    check_home,
+    check_models_folder,
+    check_weights,
+    settings_findings,
+)
+from mainstay.cli.doctor.machine import check_capacity, check_engines, check_platform, check_python
+from mainstay.cli.doctor.network import check_port, check_providers
+from mainstay.cli.output import Output, output_option
+from mainstay.settings import Settings, SettingsError, find_home
+
+_MARKS = {Level.OK: click.style("ok     ", fg="green"), Level.WARNING: click.style("warning", fg="yellow")}
+_MARKS[Level.PROBLEM] = click.style("problem", fg="red")
+
+
+@click.command()
+@click.option("--network", is_flag=True, help="Also connect to each provider; nothing is sent to them.")
+@output_option
+async def doctor(network: bool, output: Output) -> None:
+    """Check the installation and say what to do. Exit code 1 if something does not work.
+
+    Nothing is changed, and without --network nothing leaves this machine.
+    """
+    settings = _settings()
+    findings = await examine(_machine_checks())
+    findings += settings_findings(settings)
+    if isinstance(settings, Settings):
+        findings += await examine(_installation_checks(settings, network=network))
+    else:
+        findings += await examine([("home", in_thread(functools.partial(check_home, find_home(None, os.environ))))])
+    _show(findings, output)
+
+
+def _settings() -> Settings | SettingsError:
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        return error
+
+
+def _machine_checks() -> list[tuple[str, Check]]:
+    return [
+        ("python", in_thread(check_python)),
+        ("platform", in_thread(check_platform)),
+        ("machine", in_thread(check_capacity)),
+        ("engine", check_engines),
+    ]
+
+
+def _installation_checks(settings: Settings, *, network: bool) -> list[tuple[str, Check]]:
+    checks: list[tuple[str, Check]] = [
+        ("home", in_thread(functools.partial(check_home, settings.home))),
+        ("models", in_thread(functools.partial(check_models_folder, settings.models_folder))),
+        ("database", functools.partial(check_database, settings)),
+        ("weights", in_thread(functools.partial(check_weights, settings))),
+        ("port", functools.partial(check_port, settings)),
+    ]
+    if network:
+        checks.append(("provider", functools.partial(check_providers, settings)))
+    return checks
+
+
+def _show(findings: list[Finding], output: Output) -> None:
+    is_healthy = all(finding.level is not Level.PROBLEM for finding in findings)
+    output.show({"is_healthy": is_healthy, "findings": findings}, lambda: "\n".join(map(_line, findings)))
+    if not is_healthy:
+        raise click.exceptions.Exit(1)
+
+
+def _line(finding: Finding) -> str:
+    remedy = f"\n{'':21}-> {finding.remedy}" if finding.remedy else ""
+    return f"{_MARKS[finding.level]}  {finding.name:10}  {finding.message}{remedy}"
