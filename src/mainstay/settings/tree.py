@@ -169,8 +169,10 @@ class Target(Table, frozen=True):
 
     provider: Annotated[Name, Meta(description="Name of a provider, or `local` for a model that runs here.")]
     model: Annotated[Text, Meta(description="What the provider calls it; on classic Azure, the deployment there.")]
-    weight: Annotated[int, Meta(ge=1, le=1000, description="Share of the calls among targets of one priority.")] = 1
-    priority: Annotated[int, Meta(ge=0, le=1000, description="Lower ones come first.")] = 0
+    weight: Annotated[
+        int, Meta(ge=1, le=1000, description="Share of the calls among targets of one priority, where several answer.")
+    ] = 1
+    priority: Annotated[int, Meta(ge=0, le=1000, description="The lowest answers; of equal ones, the first.")] = 0
 
 
 class Prices(Table, frozen=True):
