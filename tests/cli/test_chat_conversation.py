@@ -184,3 +184,12 @@ def test_a_conversation_without_an_answer_has_nothing_to_send_but_the_question()
     conversation.answered("one", "  \n")
     assert [message.content for message in conversation.messages("two")] == ["two"]
     assert conversation.take_back() == "one"
+
+
+def test_a_saved_answer_that_broke_off_in_code_does_not_swallow_what_follows():
+    conversation = Conversation("Be\nbrief.")
+    conversation.answered("one", "```py\nx = 1\n")
+    conversation.answered("two", "ok")
+    text = conversation.as_markdown()
+    assert text.startswith("> Be\n> brief.\n")
+    assert "x = 1\n```\n\n## You\n\ntwo" in text

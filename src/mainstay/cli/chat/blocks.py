@@ -13,9 +13,9 @@ _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
 _INDENTED = re.compile(r" {2,}|\t")
 _ONLY_MARKUP = re.compile(r"[\s>]*(?:[-=*+#`~|:_\s]+|\d{1,9}[.)]?\s*)")
 
-_CODE_LINES = 40
+_CODE_LINES = 20
 """Lines of code after which a fence goes on in a new piece; highlighting looks back this far as well."""
-_TEXT_CHARACTERS = 6_000
+_TEXT_CHARACTERS = 2_500
 """Characters after which a list goes on in a new block, at the next item."""
 _HARD_LIMIT_CHARACTERS = 24_000
 """Characters after which any block is cut at the end of its line, and any line in its middle."""

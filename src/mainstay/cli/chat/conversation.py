@@ -60,5 +60,11 @@ class Conversation:
         """Return the conversation as a Markdown document."""
         parts = [f"> {line}\n" for line in (self.system or "").splitlines()]
         for asked, answered in self._turns:
-            parts.append(f"\n## You\n\n{asked}\n\n## Model\n\n{answered}\n")
+            parts.append(f"\n## You\n\n{asked}\n\n## Model\n\n{_with_closed_fence(answered)}\n")
         return "".join(parts).lstrip("\n")
+
+
+def _with_closed_fence(answer: str) -> str:
+    """End the code of an answer that broke off in the middle of it, so that what follows is text again."""
+    fences = [line for line in answer.splitlines() if line.startswith("```")]
+    return answer.rstrip("\n") + "\n```" if len(fences) % 2 else answer

@@ -60,15 +60,22 @@ class Renderer:
 
     def _draw(self, renderable: RenderableType) -> list[str]:
         rows = self._console.render_lines(renderable, pad=False, new_lines=False)
-        return [self._ansi(row) for row in rows]
-
-    def _ansi(self, row: list[Segment]) -> str:
-        row = list(row)
-        while row and not row[-1].text.strip() and not (row[-1].style and row[-1].style.bgcolor):
-            row.pop()
+        segments = [segment for row in rows for segment in (*_without_padding(row), Segment.line())]
         with self._console.capture() as capture:
-            self._console.print(Segments(row), end="")
-        return capture.get()
+            self._console.print(Segments(segments), end="", soft_wrap=True)
+        return capture.get().split("\n")[: len(rows)]
+
+
+def _without_padding(row: list[Segment]) -> list[Segment]:
+    """Drop blanks at the end: a narrower window would wrap them."""
+    end = len(row)
+    while end and not row[end - 1].text.strip() and not _has_background(row[end - 1]):
+        end -= 1
+    return row[:end]
+
+
+def _has_background(segment: Segment) -> bool:
+    return segment.style is not None and segment.style.bgcolor is not None
 
 
 def _highlighted(block: Block) -> Text:

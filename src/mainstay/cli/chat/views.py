@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _FRAME_SECONDS = 0.05
-_SHARE_OF_TIME = 5
+_SHARE_OF_TIME = 10
 """A frame may take one part in so many of the time between two."""
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
