@@ -8,11 +8,13 @@ import uvloop
 
 from mainstay.inference import Operation, Request
 from mainstay.kit.http import Timeouts
-from mainstay.platform.gateway import AzureModel, OpenAIModel, Provider, ProviderKind, open_pools
+from mainstay.platform.gateway import OpenAIModel, Provider, ProviderKind, open_pools
+from mainstay.platform.gateway import open_model as open_model_of
 from mainstay.testing.vendor import Vendor
 
 KEY = "sk-vendor-secret-0123456789"
-QUICK = Timeouts(connect_seconds=5, first_byte_seconds=0.3, idle_seconds=0.3)
+PATIENT = Timeouts(connect_seconds=10, first_byte_seconds=20, idle_seconds=20)
+QUICK = Timeouts(connect_seconds=10, first_byte_seconds=0.3, idle_seconds=0.3)
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -46,11 +48,11 @@ async def open_model():
     def make(vendor: Vendor, name: str = "m", **options: object) -> OpenAIModel:
         kind = options.get("kind", ProviderKind.OPENAI)
         base_url = vendor.url if kind is ProviderKind.OPENAI else vendor.root_url
-        settings = {"kind": kind, "base_url": base_url, "api_key": KEY, "timeouts": QUICK} | options
+        settings = {"kind": kind, "base_url": base_url, "api_key": KEY, "timeouts": PATIENT} | options
         provider = Provider(name="acme", **settings)
         pool = open_pools([provider], kept={})[provider]
         pools.append(pool)
-        return (AzureModel if kind is ProviderKind.AZURE else OpenAIModel)(provider, name, pool)
+        return open_model_of(provider, name, pool)
 
     yield make
     for pool in pools:

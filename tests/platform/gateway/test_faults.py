@@ -6,7 +6,7 @@ import itertools
 
 import msgspec
 import pytest
-from tests.platform.gateway.conftest import KEY, make_request, read
+from tests.platform.gateway.conftest import KEY, PATIENT, QUICK, make_request, read
 
 from mainstay.inference import Failure, InferenceError
 from mainstay.platform.gateway import ProviderKind
@@ -55,7 +55,7 @@ STREAMS = [
 @pytest.mark.parametrize(("fault", "failure", "status"), BOTH)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_every_fault_has_its_cause(vendor, open_model, fault, failure, status, stream):
-    model = open_model(vendor, f"fault:{fault}")
+    model = open_model(vendor, f"fault:{fault}", timeouts=QUICK if "silent" in fault else PATIENT)
     error = await failure_of(model, stream=stream)
     assert (error.failure, error.status) == (failure, status)
     assert "acme" in error.message
@@ -64,12 +64,13 @@ async def test_every_fault_has_its_cause(vendor, open_model, fault, failure, sta
 
 @pytest.mark.parametrize(("fault", "failure", "status"), STREAMS)
 async def test_every_fault_within_a_stream_has_its_cause(vendor, open_model, fault, failure, status):
-    error = await failure_of(open_model(vendor, f"fault:{fault}"), stream=True)
+    model = open_model(vendor, f"fault:{fault}", timeouts=QUICK if "stall" in fault else PATIENT)
+    error = await failure_of(model, stream=True)
     assert (error.failure, error.status) == (failure, status)
 
 
 async def test_a_stalled_one_shot_answer_times_out(vendor, open_model):
-    error = await failure_of(open_model(vendor, "fault:stall@0"))
+    error = await failure_of(open_model(vendor, "fault:stall@0", timeouts=QUICK))
     assert error.failure is Failure.FIRST_BYTE_TIMEOUT
 
 

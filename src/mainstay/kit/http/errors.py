@@ -56,8 +56,8 @@ class FirstByteTimeout(TransportError):
 class ConnectionReset(TransportError):
     """The connection broke: before the answer (`Phase.WAITING`) or in the middle of it (`Phase.READING`).
 
-    `is_stale` says that it had been idle in the pool and broke at once when it was used again, so that the
-    server cannot have worked on the request: it is safe to send it again.
+    `is_stale` says that it had been idle in the pool and broke at once, unanswered, when it was used again:
+    almost certainly the server had hung up before it saw the request, which may be sent once more.
     """
 
     phase = Phase.WAITING

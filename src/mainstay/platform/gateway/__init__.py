@@ -1,6 +1,7 @@
 """Deployments and the providers behind them."""
 
 from mainstay.platform.gateway.dialects.azure import AzureModel
+from mainstay.platform.gateway.dialects.choose import open_model
 from mainstay.platform.gateway.dialects.openai import OpenAIModel
 from mainstay.platform.gateway.provider import Provider, ProviderKind, open_pools
 from mainstay.platform.gateway.router import LOCAL, Deployment, Router, Table, Target
@@ -15,5 +16,6 @@ __all__ = [
     "Router",
     "Table",
     "Target",
+    "open_model",
     "open_pools",
 ]

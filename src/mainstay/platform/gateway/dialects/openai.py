@@ -152,7 +152,7 @@ def with_usage(stream_options: msgspec.Raw | None) -> msgspec.Raw:
         return _INCLUDE_USAGE
     try:
         options = msgspec.json.decode(stream_options, type=dict[str, msgspec.Raw] | None)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return stream_options
     return msgspec.Raw(msgspec.json.encode({**(options or {}), "include_usage": True}))
 

@@ -178,7 +178,7 @@ def _count(raw: msgspec.Raw | None) -> int:
 def _prompts(raw: msgspec.Raw | None) -> int:
     """A list of texts or of token lists is several prompts; a list of tokens is one."""
     try:
-        prompts = msgspec.json.decode(raw, type=list[str] | list[list[int]]) if raw is not None else []
+        prompts = msgspec.json.decode(raw, type=list[str | list[int]]) if raw is not None else []
     except msgspec.MsgspecError:
         return 1
     return max(1, len(prompts))
