@@ -14,14 +14,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
+import httptools
 import msgspec
 import uvloop
 
-from benchmarks.mock import CHUNKS, MARKER, STREAM_END
+from benchmarks.mock import CHUNKS, MARKER
 
 CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 COMPLETION_TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
-DONE = b"data: [DONE]"
+SOME_CONTENT = re.compile(rb'"content": ?"[^"]')
+DONE = b"data: [DONE]\n\n"
+OK = 200
 OPENING_AT_ONCE = 16
 
 Mode = Literal["calls", "streams", "generate", "hold"]
@@ -88,6 +91,7 @@ class Tally:
         self.opening = asyncio.Semaphore(OPENING_AT_ONCE)
         self.outcome: asyncio.Future[None] = loop.create_future()
         self.running = load.connections
+        self.connections: list[Connection] = []
 
     def next_request(self) -> bytes:
         """The bodies in turn, each as a whole request."""
@@ -113,6 +117,14 @@ class Tally:
         if not self.outcome.done():
             self.outcome.set_exception(WrongAnswerError(why))
 
+    def progress(self) -> str:
+        """How far a run has come that did not end in time."""
+        waiting = [connection for connection in self.connections if not connection.is_finished]
+        return (
+            f"no end in time: {len(waiting)} of {self.load.connections} connections still wait after "
+            f"{len(self.latencies)} answers; one has {waiting[0].buffer[-200:]!r}"
+        )
+
     def report(self) -> Report:
         """The numbers of the whole run."""
         return Report(
@@ -132,6 +144,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
+        tally.connections.append(self)
         self.buffer = b""
         self.rounds_done = 0
         self.asked_at = 0.0
@@ -196,35 +209,49 @@ class CallConnection(Connection):
 
 
 class StreamConnection(Connection):
-    """Streamed calls to the mock: every chunk is counted, the end is checked, gaps are timed."""
+    """Streamed calls to the mock: every chunk is counted, the end is checked, gaps are timed.
+
+    The framing is parsed, since a proxy may cut chunks anywhere, in the middle of a word too.
+    """
 
     def ask(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.pieces: list[bytes] = []
+        self.is_whole = False
         self.chunks = 0
-        self.is_done = False
         self.last_content_at = 0.0
         super().ask()
 
+    def on_body(self, piece: bytes) -> None:
+        """Called by the parser."""
+        self.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self.is_whole = True
+
     def data_received(self, data: bytes) -> None:
-        if not self.buffer and not self.require_start(data):
+        self.parser.feed_data(data)
+        fresh = b"".join(self.pieces)
+        self.pieces.clear()
+        if self.parser.get_status_code() != OK:
+            self.buffer = data
+            self.require(is_right=False, what="not a 200")
             return
-        window = self.buffer[-len(DONE) :] + data  # a marker may be cut by a read
-        fresh = window.count(MARKER) - self.buffer[-len(DONE) :].count(MARKER)
-        if fresh:
-            self.note_content(fresh)
-        self.is_done = self.is_done or DONE in window
-        self.buffer = window[-64:]
-        if self.is_done and window.endswith(STREAM_END) and self.is_complete():
+        self.take(fresh)
+        if self.is_whole and self.is_complete():
             self.answered()
 
-    def require_start(self, data: bytes) -> bool:
-        """The status line comes in the first read."""
-        self.buffer = data[:600]
-        is_right = self.require(data.startswith(b"HTTP/1.1 200 "), "not a 200")
-        self.buffer = b""
-        return is_right
+    def take(self, fresh: bytes) -> None:
+        """Count the markers in what came, those that two reads share too."""
+        overlap = self.buffer[1 - len(MARKER) :]
+        self.note_content((overlap + fresh).count(MARKER))
+        self.buffer = (self.buffer + fresh)[-len(DONE) :]
 
     def note_content(self, chunks: int) -> None:
         """Time the first content and the gaps after it."""
+        if not chunks:
+            return
         now = time.perf_counter()
         if self.chunks == 0:
             self.tally.firsts.append(now - self.asked_at)
@@ -234,27 +261,25 @@ class StreamConnection(Connection):
         self.chunks += chunks
 
     def is_complete(self) -> bool:
-        """Whether every chunk of the mock came."""
-        return self.require(self.chunks == CHUNKS, f"{self.chunks} chunks instead of {CHUNKS}")
+        """Whether every chunk of the mock came, and the end after them."""
+        what = f"{self.chunks} chunks instead of {CHUNKS}, then the end of the body"
+        return self.require(self.chunks == CHUNKS and self.buffer == DONE, what)
 
 
 class GenerateConnection(StreamConnection):
     """Streamed calls to a real model: the content is not known, the tokens are those in the usage chunk."""
 
-    CONTENT = re.compile(rb'"content":"[^"]')
+    def take(self, fresh: bytes) -> None:
+        """Keep everything: the usage is in the last event."""
+        self.buffer += fresh
+        self.note_content(len(SOME_CONTENT.findall(fresh)))
 
-    def data_received(self, data: bytes) -> None:
-        if not self.buffer and not self.require_start(data):
-            return
-        fresh = len(self.CONTENT.findall(data))
-        if fresh:
-            self.note_content(fresh)
-        self.buffer += data
-        if DONE in self.buffer[-200:] and self.buffer.endswith(STREAM_END):
-            usage = COMPLETION_TOKENS.findall(self.buffer)
-            if self.require(bool(usage), "no usage in the stream"):
-                self.tally.tokens += int(usage[-1])
-                self.answered()
+    def is_complete(self) -> bool:
+        usage = COMPLETION_TOKENS.findall(self.buffer)
+        if not self.require(bool(usage) and self.buffer.endswith(DONE), "no usage or no end in the stream"):
+            return False
+        self.tally.tokens += int(usage[-1])
+        return True
 
 
 class HeldConnection(StreamConnection):
@@ -262,7 +287,8 @@ class HeldConnection(StreamConnection):
 
     def note_content(self, chunks: int) -> None:
         super().note_content(chunks)
-        self.tally.opening.release()
+        if chunks:
+            self.tally.opening.release()
 
 
 CONNECTIONS: dict[Mode, type[Connection]] = {
@@ -328,7 +354,10 @@ async def run(load: Load) -> Report:
         async with asyncio.TaskGroup() as group:
             for _ in range(load.connections):
                 group.create_task(connect(tally))
-        await tally.outcome
+        await asyncio.wait([tally.outcome], timeout=load.give_up_seconds - 1)
+    if not tally.outcome.done():
+        raise WrongAnswerError(tally.progress())
+    tally.outcome.result()
     return tally.report()
 
 
@@ -339,7 +368,8 @@ def answer_spec(spec: str) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(run(load))
     except (WrongAnswerError, TimeoutError, OSError, ExceptionGroup) as error:
-        print(f"{load.mode} at {load.target.path}: {error!r}", file=sys.stderr)
+        where = load.target.unix or f"port {load.target.port}"
+        print(f"{load.mode} of {load.target.model} at {where}: {error!r}", file=sys.stderr)
         return 1
     print(msgspec.json.encode(report).decode(), flush=True)
     return 0

@@ -167,7 +167,7 @@ class Child:
 
     def log_end(self) -> str:
         """The last lines that it wrote."""
-        return self.log.read_text(errors="replace")[-2000:]
+        return self.log.read_text(errors="replace")[-1000:]
 
     def stop(self) -> None:
         """Ask the family to end, then end what is left of it."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,7 @@ class Rig:
         """Start a load generator on the core that is not the subject's."""
         spec = msgspec.json.encode(load).decode()
         command = [sys.executable, "-m", "benchmarks.load", spec]
-        return Child(command, log=self.folder / "load.log", cores=self.cores.load, piped=True)
+        return Child(command, log=self.folder / f"load-{time.monotonic_ns()}.log", cores=self.cores.load, piped=True)
 
     def run(self, load: Load) -> Report:
         """Run a load to its end; raises BenchmarkError when an answer was wrong."""
@@ -140,7 +141,10 @@ class Rig:
     def measure(self, subject: Subject, load: Load) -> Measured:
         """Run a load and charge the subject for it."""
         before = subject.running.cpu_seconds()
-        report = self.run(load)
+        try:
+            report = self.run(load)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{subject.name}: {error}") from error
         return Measured(report, subject.running.cpu_seconds() - before)
 
 
