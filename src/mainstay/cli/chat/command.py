@@ -1,5 +1,6 @@
 """The command line of `mainstay chat`."""
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -69,11 +70,12 @@ def _client(base_url: str | None, api_key: str | None) -> "Client":
 
 
 async def _talk(client: "Client", model: str | None, system: str | None, options: "Options") -> None:
-    from mainstay.cli.chat.connection import chat_models, chosen, explained, home
+    from mainstay.cli.chat.connection import chat_models, chosen, explained
     from mainstay.cli.chat.conversation import Conversation
     from mainstay.cli.chat.loop import Loop
     from mainstay.cli.chat.session import Session
     from mainstay.kit.errors import MainstayError
+    from mainstay.settings import find_home
 
     try:
         known_models = await chat_models(client)
@@ -81,7 +83,7 @@ async def _talk(client: "Client", model: str | None, system: str | None, options
     except MainstayError as error:
         raise explained(error, client.base_url) from error
     session = Session(client, name, Conversation(system), options)
-    await Loop(session, home() / "chat_history", known_models=known_models).run()
+    await Loop(session, find_home(None, os.environ) / "chat_history", known_models=known_models).run()
 
 
 async def _ask_once(

@@ -8,14 +8,10 @@ from urllib.parse import urlsplit
 from mainstay.client import Client
 from mainstay.kit.errors import MainstayError, NotFoundError, UnauthenticatedError, UnavailableError
 from mainstay.kit.http import ConnectRefused
+from mainstay.settings import find_home
 
 _LOCAL_KEY = Path("keys", "local-api-key")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-def home(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the directory that holds all state of an installation."""
-    return Path(environment.get("MAINSTAY_HOME") or "~/.local/share/mainstay").expanduser()
 
 
 def default_base_url(environment: Mapping[str, str] = os.environ) -> str:
@@ -32,13 +28,14 @@ def default_api_key(base_url: str, environment: Mapping[str, str] = os.environ) 
         return key
     if urlsplit(base_url).hostname not in _LOOPBACK:
         return ""
+    path = find_home(None, environment) / _LOCAL_KEY
     try:
-        return (home(environment) / _LOCAL_KEY).read_text("ascii").strip()
+        return path.read_text("ascii").strip()
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise UnauthenticatedError(
-            f"The local API key {home(environment) / _LOCAL_KEY} cannot be read ({error}); give one with --api-key."
+            f"The local API key {path} cannot be read ({error}); give one with --api-key."
         ) from error
 
 
