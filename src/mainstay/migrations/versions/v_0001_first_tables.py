@@ -88,7 +88,6 @@ def _create_usage() -> None:
     )
     for name, columns in (
         ("usage_records_by_time", ["organisation_id", "started_at_ms"]),
-        ("usage_records_by_project", ["organisation_id", "project_id", "started_at_ms"]),
         ("usage_records_by_key", ["key_id", "started_at_ms"]),
         ("usage_records_by_model", ["model", "started_at_ms"]),
     ):

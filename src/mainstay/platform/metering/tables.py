@@ -37,7 +37,6 @@ usage_records = Table(
     Column("cost_nano", BigInteger),
     Column("currency", Text),
     Index("usage_records_by_time", "organisation_id", "started_at_ms"),
-    Index("usage_records_by_project", "organisation_id", "project_id", "started_at_ms"),
     Index("usage_records_by_key", "key_id", "started_at_ms"),
     Index("usage_records_by_model", "model", "started_at_ms"),
 )
