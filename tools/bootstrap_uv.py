@@ -43,7 +43,7 @@ def wheel_url(filename: str) -> str:
         listing = json.load(answer)
     for file in listing["files"]:
         if file["filename"] == filename:
-            return urllib.parse.urljoin(page, file["url"])
+            return urllib.parse.urljoin(page, str(file["url"]))
     raise SystemExit(f"{page} does not list {filename}; point UV_DEFAULT_INDEX at an index that does.")
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from tests.client.scripted_api import Drop, Hold, ScriptedApi, chunk, serving, whole
 
+from mainstay.kit import control
+from mainstay.supervisor.paths import control_path, prepare_run_directory
+
 CODE = "import sys; from mainstay.cli.entry import run; sys.argv[0] = 'mainstay'; run()"
 
 
@@ -154,10 +157,13 @@ async def test_an_answer_that_breaks_off_stays_and_its_error_is_told(tmp_path):
 
 
 async def test_the_local_key_is_used_on_this_machine_and_the_environment_goes_before_it(tmp_path):
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "local-api-key").write_text("sk-local\n")
+    async def give(connection, params):
+        return {"api_key": "sk-local"}
+
+    prepare_run_directory(tmp_path)
+    control_server = await control.listen(control_path(tmp_path), {"local_key": give})
     app = ScriptedApi(whole("ok"))
-    async with serving(app) as url:
+    async with serving(app) as url, control_server:
         await chat(url, tmp_path, "q", "-m", "m")
         await chat(url, tmp_path, "q", "-m", "m", MAINSTAY_API_KEY="sk-env")
         await chat(url, tmp_path, "q", "-m", "m", "--api-key", "sk-option", MAINSTAY_API_KEY="sk-env")

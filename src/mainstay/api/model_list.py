@@ -1,20 +1,24 @@
 """`GET /models`: the deployments that the caller may use, as models."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from mainstay.api.exchange import Exchange
 from mainstay.api.model_calls import require_api_version
-from mainstay.platform.gateway.router import Router, unknown_deployment
-from mainstay.protocol.models import Capabilities, Deprecation, Model, ModelList
+from mainstay.platform.gateway.router import Router, Target, unknown_deployment
+from mainstay.protocol.models import Capabilities, Model, ModelList
+
+Abilities = Callable[[Target], Capabilities | None]
+"""What a target can be asked for; None where only the vendor knows."""
 
 
 class ModelLists:
     """Lists deployments and aliases; a key that is limited to some sees only those."""
 
-    def __init__(self, router: Router, created: int) -> None:
+    def __init__(self, router: Router, abilities: Abilities, *, created: int) -> None:
         self._router = router
+        self._abilities = abilities
         self._created = created
 
     async def list(self, exchange: Exchange) -> None:
@@ -49,6 +53,5 @@ class ModelLists:
             created=self._created,
             owned_by=target.provider,
             model=target.model_name,
-            capabilities=Capabilities(),
-            deprecation=Deprecation(),
+            capabilities=self._abilities(target) or msgspec.UNSET,
         )

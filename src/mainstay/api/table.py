@@ -154,7 +154,7 @@ def _operational(handlers: Handlers, openai: Dialect) -> Iterator[Route]:
         handler=handlers.usage.show,
         summary="Calls, tokens and cost by key, model, day and more.",
         response=UsageReport,
-        query=("by", "since", "until", "key", "deployment", "limit"),
+        query=("by", "since", "until", "key", "deployment", "project", "limit", "after"),
     )
 
 

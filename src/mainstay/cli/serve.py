@@ -1,6 +1,5 @@
 """`mainstay run`, `serve`, `reload`, `restart`: the server's life."""
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import click
 
 from mainstay.cli.output import Output, output_option
-from mainstay.kit.errors import UnavailableError
 from mainstay.platform.catalog.weights import Weights
 from mainstay.server.local_models import AUTO, LocalModels
-from mainstay.settings import Settings, find_home
+from mainstay.settings import Settings
 
 _RELOAD_SECONDS = 30.0
 _RESTART_SECONDS = 120.0
@@ -62,36 +60,24 @@ def serve(port: int | None, model_id: str | None, output: Output) -> None:
 
 @click.command()
 @output_option
-async def reload(output: Output) -> None:
+def reload(output: Output) -> None:
     """Have the running server read mainstay.toml again; a bad file changes nothing."""
-    answer = await _call("reload", _RELOAD_SECONDS)
-    warnings = "".join(f"\nwarning: {warning}" for warning in answer["warnings"])
-    output.show(answer, f"The settings are in force.{warnings}")
+    from mainstay.cli.running import call
+
+    answer = call("reload", seconds=_RELOAD_SECONDS)
+    warnings = answer.get("warnings")
+    lines = [f"warning: {warning}" for warning in warnings] if isinstance(warnings, list) else []
+    output.show(answer, "\n".join(["The settings are in force.", *lines]))
 
 
 @click.command()
 @output_option
-async def restart(output: Output) -> None:
+def restart(output: Output) -> None:
     """Replace the running server's workers, without refusing a connection or cutting a stream."""
-    answer = await _call("restart", _RESTART_SECONDS)
+    from mainstay.cli.running import call
+
+    answer = call("restart", seconds=_RESTART_SECONDS)
     output.show(answer, "The workers are replaced; the old ones finish what they have begun.")
-
-
-async def _call(method: str, seconds: float) -> dict[str, list[str]]:
-    from mainstay.kit import control
-    from mainstay.supervisor.paths import control_path
-
-    connection = await control.connect(control_path(find_home(None, os.environ)), {})
-    async with asyncio.TaskGroup() as group:
-        reading = group.create_task(connection.run())
-        try:
-            answer = await connection.call(method, timeout_seconds=seconds)
-        finally:
-            await connection.aclose()
-            reading.cancel()
-    if not isinstance(answer, dict):
-        raise UnavailableError("The server gave no answer that this version understands; restart it.")
-    return answer
 
 
 def _set_options(port: int | None, model_id: str | None) -> None:

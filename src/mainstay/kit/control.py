@@ -107,7 +107,7 @@ class Connection:
         if frame.error is None:
             future.set_result(frame.result)
         else:
-            future.set_exception(_raised(frame.error))
+            future.set_exception(raised(frame.error))
 
     async def _serve(self, frame: Frame) -> None:
         method = frame.method or ""
@@ -170,7 +170,8 @@ def _told(error: MainstayError) -> dict[str, Any]:  # a JSON object
     }
 
 
-def _raised(told: Mapping[str, Any]) -> MainstayError:
+def raised(told: Mapping[str, Any]) -> MainstayError:
+    """The error that a frame tells of."""
     return MainstayError(
         str(told.get("message")),
         status=told.get("status"),

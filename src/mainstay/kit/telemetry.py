@@ -49,6 +49,7 @@ def configure_logging(*, level: str, style: str, stream: TextIO | None = None) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plugin it has
 
 
 def _timestamp(seconds: float) -> str:

@@ -4,31 +4,23 @@ import msgspec
 
 
 class Capabilities(msgspec.Struct):
-    """Azure's capability flags; what a target cannot do it refuses by name."""
+    """What a deployment can be asked for, in Azure's words."""
 
+    completion: bool
+    chat_completion: bool
+    embeddings: bool
     inference: bool = True
-    completion: bool = True
-    chat_completion: bool = True
-    embeddings: bool = True
     fine_tune: bool = False
 
 
-class Deprecation(msgspec.Struct, omit_defaults=True):
-    """Unix times after which Azure would no longer serve the model; empty here."""
-
-    inference: int | None = None
-    fine_tune: int | None = None
-
-
 class Model(msgspec.Struct):
-    """A deployment, in the place where clients look for models."""
+    """A deployment, in the place where clients look for models. Capabilities of a vendor's model are not known."""
 
     id: str
     created: int
     owned_by: str
     model: str
-    capabilities: Capabilities
-    deprecation: Deprecation
+    capabilities: Capabilities | msgspec.UnsetType = msgspec.UNSET
     object: str = "model"
     lifecycle_status: str = "generally-available"
     status: str = "succeeded"

@@ -4,8 +4,16 @@ from collections.abc import Callable, Mapping
 
 from mainstay.inference import Model
 from mainstay.kit.http import Pool, PoolLimits, Timeouts
-from mainstay.platform.gateway import LOCAL, AzureModel, Deployment, OpenAIModel, Provider, ProviderKind, Table, Target
-from mainstay.platform.gateway.provider import open_pools
+from mainstay.platform.gateway import (
+    LOCAL,
+    Deployment,
+    Provider,
+    ProviderKind,
+    Table,
+    Target,
+    open_model,
+    open_pools,
+)
 from mainstay.settings import Provider as ProviderSettings
 from mainstay.settings import Settings
 from mainstay.settings import Target as TargetSettings
@@ -19,14 +27,13 @@ def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: Loc
     Raises ConfigurationError for a provider whose URL or certificates cannot be used.
     """
     providers = {one.name: _provider(one) for one in settings.providers}
-    pools = open_pools(providers.values(), kept=kept)
+    pools = open_pools(list(providers.values()), kept=kept)
 
     def target(declared: TargetSettings) -> Target:
         if declared.provider == LOCAL:
             return Target(LOCAL, declared.model, local(declared.model))
         provider = providers[declared.provider]
-        kind = AzureModel if provider.kind is ProviderKind.AZURE else OpenAIModel
-        return Target(provider.name, declared.model, kind(provider, declared.model, pools[provider]))
+        return Target(provider.name, declared.model, open_model(provider, declared.model, pools[provider]))
 
     deployments = {
         one.name: Deployment(one.name, tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)))
@@ -45,6 +52,8 @@ def _provider(declared: ProviderSettings) -> Provider:
         api_version=declared.api_version,
         headers=tuple((name, value.reveal()) for name, value in sorted(declared.headers.items())),
         proxy=declared.proxy.reveal() if declared.proxy else None,
+        ca_file=declared.ca_file,
+        total_seconds=timeouts.total_seconds,
         timeouts=Timeouts(
             connect_seconds=timeouts.connect_seconds,
             first_byte_seconds=timeouts.first_byte_seconds,

@@ -17,7 +17,7 @@ from mainstay.platform.identity.caller import Caller
 from mainstay.platform.metering.limiter import Limiter, Remaining
 from mainstay.serving.account import Account, Accounts
 from mainstay.serving.requests import estimate_tokens, read_request
-from mainstay.serving.scopes import limited_scopes
+from mainstay.serving.scopes import KeyLimits
 
 
 @dataclass(slots=True)
@@ -92,7 +92,8 @@ class ServedStream:
 class Calls:
     """Serves model calls."""
 
-    def __init__(self, router: Router, limiter: Limiter, accounts: Accounts) -> None:
+    def __init__(self, router: Router, limiter: Limiter, accounts: Accounts, limits: KeyLimits) -> None:
+        self.limits = limits
         self._router = router
         self._limiter = limiter
         self._accounts = accounts
@@ -137,5 +138,5 @@ class Calls:
 
     def _open(self, call: Call) -> Account:
         estimate = estimate_tokens(call.request)
-        reservation = self._limiter.reserve(limited_scopes(call.caller), tokens=estimate)
+        reservation = self._limiter.reserve(self.limits.scopes(call.caller), tokens=estimate)
         return self._accounts.open(call.caller, call.deployment, call.request, reservation=reservation)

@@ -64,7 +64,8 @@ class Measures:
         series = self._of(start)
         series.in_flight.dec()
         series.calls(end.outcome, end.status).inc()
-        series.duration.observe(end.duration_ms / 1000)
+        if end.duration_ms is not None:
+            series.duration.observe(end.duration_ms / 1000)
         if end.first_token_ms is not None:
             series.first_token.observe(end.first_token_ms / 1000)
         series.prompt_tokens.inc(end.prompt_tokens)

@@ -13,7 +13,6 @@ from mainstay.inference import Operation, Request
 from mainstay.kit.errors import InvalidRequestError
 
 _SPLIT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NULL = b"null"
 _MODEL_NAME_LIMIT = 256
 _DEFAULT_COMPLETION_TOKENS = 256
 """What an answer is reckoned at when the caller sets no maximum; settled to the true number afterwards."""
@@ -28,10 +27,10 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-_BOOL = msgspec.json.Decoder(bool)
-_TEXT = msgspec.json.Decoder(str)
-_INTEGER = msgspec.json.Decoder(int)
-_STREAM_OPTIONS = msgspec.json.Decoder(StreamOptions)
+_BOOL: "msgspec.json.Decoder[bool | None]" = msgspec.json.Decoder(bool | None)
+_TEXT: "msgspec.json.Decoder[str | None]" = msgspec.json.Decoder(str | None)
+_INTEGER: "msgspec.json.Decoder[int | None]" = msgspec.json.Decoder(int | None)
+_STREAM_OPTIONS: "msgspec.json.Decoder[StreamOptions | None]" = msgspec.json.Decoder(StreamOptions | None)
 _REQUIRED = {Operation.CHAT: "messages", Operation.COMPLETIONS: "prompt", Operation.EMBEDDINGS: "input"}
 
 
@@ -98,9 +97,11 @@ def _read_model(fields: Mapping[str, msgspec.Raw]) -> str:
     return name
 
 
-def _read(fields: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.json.Decoder[_T]", kind: str) -> _T | None:
+def _read(
+    fields: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.json.Decoder[_T | None]", kind: str
+) -> _T | None:
     raw = fields.get(name)
-    if raw is None or raw == _NULL:
+    if raw is None:
         return None
     try:
         return decoder.decode(raw)

@@ -1,5 +1,1 @@
 """The process that stays: it owns the listening socket and the engines, and replaces workers at will."""
-
-from mainstay.supervisor.process import Supervisor
-
-__all__ = ["Supervisor"]

@@ -2,41 +2,33 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from mainstay.cli.running import local_address, local_key
 from mainstay.client import Client
 from mainstay.kit.errors import MainstayError, NotFoundError, UnauthenticatedError, UnavailableError
 from mainstay.kit.http import ConnectRefused
-from mainstay.settings import find_home
 
-_LOCAL_KEY = Path("keys", "local-api-key")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_PREFERRED_MODEL = "chat"
 
 
 def default_base_url(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the address from the environment, or that of `make run` on this machine."""
-    return environment.get("MAINSTAY_BASE_URL") or f"http://127.0.0.1:{environment.get('MAINSTAY_PORT') or 8080}"
+    """Return the address from the environment, or that of the server that runs here, or where one would."""
+    configured = environment.get("MAINSTAY_BASE_URL") or local_address(environment)
+    return configured or f"http://127.0.0.1:{environment.get('MAINSTAY_PORT') or 8080}"
 
 
 def default_api_key(base_url: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the key from the environment, or the one that `make run` left for use on this machine.
+    """Return the key from the environment, or the one that the server here keeps in memory for its owner.
 
-    The local key is offered to servers on this machine only.
+    That one is offered to servers on this machine only.
     """
     if key := environment.get("MAINSTAY_API_KEY"):
         return key
     if urlsplit(base_url).hostname not in _LOOPBACK:
         return ""
-    path = find_home(None, environment) / _LOCAL_KEY
-    try:
-        return path.read_text("ascii").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnauthenticatedError(
-            f"The local API key {path} cannot be read ({error}); give one with --api-key."
-        ) from error
+    return local_key(environment) or ""
 
 
 def explained(error: MainstayError, base_url: str) -> MainstayError:
@@ -54,9 +46,10 @@ def explained(error: MainstayError, base_url: str) -> MainstayError:
 
 
 async def chat_models(client: Client) -> list[str]:
-    """Return the names of the models that can chat, in the server's order."""
+    """Return the names of the models that can chat, in the server's order but for the one named `chat`, first."""
     cards = await client.models()
-    return [card.id for card in cards if card.capabilities is None or card.capabilities.chat_completion]
+    names = [card.id for card in cards if card.capabilities is None or card.capabilities.chat_completion]
+    return sorted(names, key=lambda name: name != _PREFERRED_MODEL)
 
 
 async def first_model(client: Client) -> str:

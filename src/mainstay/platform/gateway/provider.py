@@ -1,11 +1,13 @@
 """A provider: a vendor's account or endpoint, with the credentials to use it."""
 
+import math
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
-from mainstay.kit.http import Origin, Pool, PoolLimits, Proxy, Timeouts
+from mainstay.kit.http import Origin, Pool, PoolLimits, Proxy, Timeouts, client_context
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -32,7 +34,11 @@ class Provider:
     """Sent with every call; they may hold credentials."""
     proxy: str | None = field(default=None, repr=False)
     """`http://user:password@host:port`."""
+    ca_file: Path | None = None
+    """Certificates to trust instead of the system's, in PEM."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    total_seconds: float = math.inf
+    """For a whole answer; a call may have a nearer deadline of its own."""
     limits: PoolLimits = field(default_factory=PoolLimits)
     max_answer_bytes: int = MAX_ANSWER_BYTES
 
@@ -50,16 +56,20 @@ SHORTEST_SECRET = 8
 
 
 def open_pools(
-    providers: Iterable[Provider], *, kept: Mapping[Provider, Pool], tls: ssl.SSLContext | None = None
+    providers: Collection[Provider], *, kept: Mapping[Provider, Pool], tls: ssl.SSLContext | None = None
 ) -> Mapping[Provider, Pool]:
     """Return a pool for each provider; those in `kept` whose provider has not changed are used again.
 
     Raises ConfigurationError for a URL that cannot be used.
     """
+    if tls is None and any(provider.base_url.startswith("https:") for provider in providers):
+        tls = client_context()  # once: its roots take a megabyte
     return {provider: kept.get(provider) or _open_pool(provider, tls) for provider in providers}
 
 
 def _open_pool(provider: Provider, tls: ssl.SSLContext | None) -> Pool:
     origin, _ = Origin.split(provider.base_url)
+    if provider.ca_file is not None:
+        tls = client_context(provider.ca_file)
     proxy = Proxy.parse(provider.proxy) if provider.proxy is not None else None
     return Pool(origin, provider.limits, provider.timeouts, tls=tls, proxy=proxy)

@@ -1,6 +1,5 @@
 """Any vendor with OpenAI's API: requests rewritten in one member, answers looked at as little as possible."""
 
-import math
 from collections.abc import Mapping
 
 import msgspec
@@ -103,7 +102,9 @@ class OpenAIModel:
 
     async def _call(self, request: Request, body: bytes) -> Response:
         """Send, and return the response if its status is 200. Raises TransportError or InferenceError."""
-        deadline = math.inf if request.deadline_seconds is None else request.deadline_seconds
+        deadline = self._clock.monotonic() + self._provider.total_seconds
+        if request.deadline_seconds is not None:
+            deadline = min(deadline, request.deadline_seconds)
         response = await self._pool.exchange(self._heads[request.operation], body, deadline=deadline)
         if response.status == 200:
             return response

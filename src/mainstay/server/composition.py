@@ -1,0 +1,198 @@
+"""From settings to objects to one ASGI application: the only place where the parts of a worker meet."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from mainstay import __version__
+from mainstay.api.app import App
+from mainstay.api.authentication import WithLocalKey
+from mainstay.api.dialects import AzureDialect, Dialect
+from mainstay.api.exchange import Exchange
+from mainstay.api.health import Health
+from mainstay.api.model_calls import ModelCalls
+from mainstay.api.model_list import ModelLists
+from mainstay.api.openapi import OpenApi
+from mainstay.api.routes import Router as Routes
+from mainstay.api.table import Handlers, build_routes
+from mainstay.api.usage import UsageReports
+from mainstay.kit.clock import SystemClock
+from mainstay.kit.database import Database, open_database
+from mainstay.kit.errors import ConfigurationError
+from mainstay.kit.secrets import load_or_create_secret
+from mainstay.migrations import ensure_current
+from mainstay.platform.engine.control_endpoints import ControlEndpoints
+from mainstay.platform.gateway import Router
+from mainstay.platform.identity.caller import Caller, Scope
+from mainstay.platform.identity.keyring import Keyring
+from mainstay.platform.identity.organisations import DEFAULT_TENANT
+from mainstay.platform.metering.journal import Journal
+from mainstay.platform.metering.limiter import Limiter
+from mainstay.platform.metering.prices import Price
+from mainstay.platform.metering.recorder import Recorder
+from mainstay.platform.metering.recovery import Recovery
+from mainstay.server.engines import LocalEngines
+from mainstay.server.local_models import LocalModels
+from mainstay.server.readiness import Readiness
+from mainstay.server.targets import build_table
+from mainstay.serving.account import Accounts
+from mainstay.serving.calls import Calls
+from mainstay.serving.measures import Measures
+from mainstay.serving.scopes import KeyLimits
+from mainstay.settings import Prices as DeclaredPrices
+from mainstay.settings import Settings
+
+_LOG = logging.getLogger("mainstay.server")
+_DRAIN_SECONDS = 10.0
+_ACCESS = logging.getLogger("mainstay.access")
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the worker's loop needs of all that was composed."""
+
+    app: App
+    keyring: Keyring
+    router: Router
+    engines: LocalEngines
+    readiness: Readiness
+    calls: Calls
+    prices: "Prices"
+
+    def reload(self, settings: Settings) -> Settings:
+        """Put new deployments, aliases and providers in force; open streams end on the old ones.
+
+        Raises ConfigurationError, with nothing changed.
+        """
+        settings = self.engines.local.complete(settings)
+        self.router.replace(build_table(settings, kept=self.router.pools, local=self.engines.model))
+        self.prices.replace(settings)
+        self.calls.limits = _limits(settings)
+        self.readiness.models = self.engines.local.to_preload(settings)
+        return settings
+
+
+async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: ControlEndpoints, local_key: str) -> Parts:
+    """Build everything; what must be closed is left to `stack`. Raises ConfigurationError and DatabaseError."""
+    clock = SystemClock()
+    database = open_database(settings.database_url.reveal())
+    stack.push_async_callback(database.aclose)
+    await ensure_current(database)
+    keyring = Keyring(database, load_or_create_secret(settings.home / "keys" / "pepper"), clock)
+    await keyring.refresh()
+
+    local = LocalModels.of(settings)
+    engines = LocalEngines(local, endpoints, settings.models)
+    stack.push_async_callback(engines.aclose)
+    settings = local.complete(settings)
+    router = Router(build_table(settings, kept={}, local=engines.model))
+    stack.push_async_callback(router.aclose)
+
+    prices = Prices(settings)
+    journal = _open_journal(settings, database, prices, stack)
+    registry = CollectorRegistry()
+    readiness = Readiness(endpoints, local.to_preload(settings))
+    accounts = Accounts(journal, Measures(registry), clock)
+    calls = Calls(router, Limiter(clock, share=1 / settings.server.workers), accounts, _limits(settings))
+    openapi = OpenApi(__version__)
+    handlers = Handlers(
+        model_calls=ModelCalls(calls),
+        model_lists=ModelLists(router, engines.capabilities, created=int(time.time())),
+        usage=UsageReports(database, clock),
+        health=Health(readiness.waiting_for, registry),
+        openapi=openapi,
+    )
+    openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
+    routes = Routes(build_routes(handlers, openai, azure), openai, azure)
+    openapi.describe(routes.routes)
+    owner = Caller(
+        key_id="key_local",
+        organisation_id=DEFAULT_TENANT.organisation_id,
+        project_id=DEFAULT_TENANT.project_id,
+        scopes=frozenset({Scope.INFERENCE, Scope.ADMIN}),
+    )
+    app = App(
+        routes,
+        WithLocalKey(keyring, local_key, owner),
+        body_limit=settings.server.max_body_bytes,
+        on_response=_log_response,
+    )
+    _run(keyring.run(), "keyring", stack)
+    return Parts(app, keyring, router, engines, readiness, calls, prices)
+
+
+class Prices:
+    """What the deployments cost, as the settings in force say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prices: dict[str, Price] = {}
+        self.replace(settings)
+
+    def replace(self, settings: Settings) -> None:
+        """Take over new settings."""
+        self._prices = {one.name: _price(one.prices) for one in settings.deployments if one.prices is not None}
+
+    def __call__(self, deployment: str) -> Price | None:
+        """Return the price of a deployment, if it is known."""
+        return self._prices.get(deployment)
+
+
+def _price(declared: DeclaredPrices) -> Price:
+    return Price(
+        input_per_million=declared.input_per_million,
+        output_per_million=declared.output_per_million,
+        cached_input_per_million=declared.cached_input_per_million,
+        currency=declared.currency,
+    )
+
+
+def _open_journal(settings: Settings, database: Database, prices: Prices, stack: AsyncExitStack) -> Journal:
+    """Open this worker's journal, and adopt those of dead workers.
+
+    When the worker ends, what the journal holds is recorded before it is closed.
+    """
+    folder = settings.home / "journal"
+    try:
+        journal = Journal(folder)
+    except OSError as error:
+        raise ConfigurationError(f"Calls cannot be written down in {folder}: {error.strerror}.") from error
+    recorder = Recorder(journal, database, prices)
+    stack.push_async_callback(recorder.drain, _DRAIN_SECONDS)
+    _run(recorder.run(), "recorder", stack)
+    _run(Recovery(folder, database, prices).run(), "recovery", stack)
+    return journal
+
+
+def _limits(settings: Settings) -> KeyLimits:
+    declared = settings.limit_per_key
+    return KeyLimits(declared.requests_per_minute, declared.tokens_per_minute)
+
+
+def _run(work: Coroutine[None, None, None], name: str, stack: AsyncExitStack) -> None:
+    task = asyncio.get_running_loop().create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(end)
+
+
+def _log_response(exchange: Exchange) -> None:
+    """One line a response: failures always, the rest when debugging; the usage record has the rest anyway."""
+    level = logging.WARNING if exchange.status >= 500 else logging.DEBUG
+    if _ACCESS.isEnabledFor(level):
+        _ACCESS.log(
+            level,
+            "%s %s %d",
+            exchange.method,
+            exchange.path,
+            exchange.status,
+            extra={"request_id": exchange.request_id, "worker": os.getpid()},
+        )
