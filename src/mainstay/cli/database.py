@@ -1,0 +1,40 @@
+"""The installation's database, for commands that read or change it without going through the server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from mainstay.kit import control
+from mainstay.kit.database import Database, open_database
+from mainstay.kit.errors import MainstayError
+from mainstay.migrations import ensure_current
+from mainstay.settings import Settings
+from mainstay.supervisor.paths import control_path
+
+_NOTICE_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def installed_database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database that the settings name, bring it up to date, and close it after the block."""
+    database = open_database(settings.database_url.reveal())
+    try:
+        await ensure_current(database)
+        yield database
+    finally:
+        await database.aclose()
+
+
+async def tell_keys_changed(home: Path) -> None:
+    """Tell a running server to look at the keys now. If none listens, nothing is lost: servers look every second."""
+    with suppress(MainstayError, TimeoutError):
+        async with asyncio.timeout(_NOTICE_SECONDS):
+            connection = await control.connect(control_path(home), {})
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(connection.run())
+                try:
+                    await connection.call("keys_changed")
+                finally:
+                    await connection.aclose()
+                    reading.cancel()

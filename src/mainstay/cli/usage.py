@@ -1,0 +1,69 @@
+"""`mainstay usage`: what was used, by key, model, day and more."""
+
+import time
+
+import click
+
+from mainstay.cli.database import installed_database
+from mainstay.cli.output import Output, output_option, table
+from mainstay.kit.errors import InvalidRequestError
+from mainstay.platform.metering.usage import Dimension, UsageQuery, UsageReport, UsageRow, parse_time, report_usage
+from mainstay.settings import Settings
+
+_COLUMNS = ("calls", "failed", "prompt", "cached", "completion", "cost")
+
+
+@click.command()
+@click.option("--by", metavar="A,B", default="day,model", show_default=True, help=f"Any of {', '.join(Dimension)}.")
+@click.option("--since", metavar="7d", default="30d", show_default=True, help="7d, 12h, 30m, or a date or time (UTC).")
+@click.option("--until", metavar="TIME", help="As --since; up to now without it.")
+@click.option("--key", metavar="ID", help="Only the calls of this key.")
+@click.option("--deployment", metavar="NAME", help="Only the calls of this deployment.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Rows at most.")
+@click.option("--after", metavar="CURSOR", help="`next` of the page before.")
+@output_option
+async def usage(
+    output: Output,
+    *,
+    by: str,
+    since: str,
+    until: str | None,
+    key: str | None,
+    deployment: str | None,
+    limit: int,
+    after: str | None,
+) -> None:
+    """Show calls, tokens and cost. A call appears about a second after its end."""
+    query = UsageQuery(
+        by=_dimensions(by),
+        since_ms=parse_time(since, time.time()),
+        until_ms=None if until is None else parse_time(until, time.time()),
+        key=key,
+        deployment=deployment,
+        limit=limit,
+        after=after,
+    )
+    async with installed_database(Settings.load()) as database:
+        report = await report_usage(database, query)
+    output.show(report, lambda: _text(report))
+    if report.next is not None:
+        output.note(f"There is more; continue with --after {report.next}")
+
+
+def _dimensions(text: str) -> tuple[Dimension, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in set(Dimension)]
+    if unknown:
+        raise InvalidRequestError(f"Usage has no '{unknown[0][:40]}'; choose from {', '.join(Dimension)}.", param="by")
+    return tuple(Dimension(name) for name in names)
+
+
+def _text(report: UsageReport) -> str:
+    rows = [(*(getattr(row, dimension) for dimension in report.by), *_cells(row)) for row in report.rows]
+    return table((*report.by, *_COLUMNS), rows)
+
+
+def _cells(row: UsageRow) -> tuple[object, ...]:
+    cost = " + ".join(f"{amount:.4f} {currency}" for currency, amount in sorted(row.costs.items()))
+    tokens = (row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+    return (row.calls, row.failed_calls, *tokens, cost or None)
