@@ -60,11 +60,15 @@ class EngineUsage(msgspec.Struct):
 
 
 class EngineError(msgspec.Struct):
-    """The engine's own refusal. `n_prompt_tokens` and `n_ctx` come with `exceed_context_size_error`."""
+    """The engine's own refusal. `n_prompt_tokens` and `n_ctx` come with `exceed_context_size_error`.
+
+    `code` is a status from llama.cpp, and the vendor's word from engines of ours, which also tell the `param`.
+    """
 
     message: str = ""
     type: str = ""
-    code: int | None = None
+    code: int | str | None = None
+    param: str | None = None
     n_prompt_tokens: int = 0
     n_ctx: int = 0
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mainstay.inference import Failure
 from mainstay.kit.errors import ConfigurationError, NotFoundError, UnavailableError
@@ -25,6 +26,9 @@ PoolFactory = Callable[[Origin], Pool]
 
 _HEADERS = ((b"content-type", b"application/json"),)
 _DONE = b"[DONE]"
+_OK = 200
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class EngineStream:
                 return
             chunk = read_chunk(event)
             if chunk.error is not None:
-                status = chunk.error.code or 500
+                status = chunk.error.code if isinstance(chunk.error.code, int) else 500
                 raise faults.from_error(status, chunk.error, model=self._model, param=self._errand.param)
             if chunk.prompt_progress is None:
                 self._pending.append(chunk)
@@ -148,51 +152,72 @@ class Exchange:
     async def open(self, job: Job, errand: Errand) -> EngineStream:
         """Send the request; return its stream when the engine has read the prompt.
 
-        Raises InferenceError or InvalidRequestError. A request whose engine went away before it had read the prompt
-        is sent once more, to the successor; not more often, since it may be what killed the engine.
+        Raises InferenceError or InvalidRequestError.
         """
-        self._endpoints.busy(self._model, 1)
         with ExitStack() as undo:
-            undo.callback(self._endpoints.busy, self._model, -1)
-            place = await self._admission.admit(
-                job.choices, deadline=errand.deadline, is_continuation=errand.is_continuation
-            )
-            undo.callback(place.release)
-            stream = await self._begin(job, errand)
+            await self._enter(undo, job.choices, errand)
+            stream = await self._attempt(errand, lambda endpoint: self._open(job, errand, endpoint))
             stream.on_close(undo.pop_all().close)
         return stream
 
-    async def _begin(self, job: Job, errand: Errand) -> EngineStream:
+    async def fetch(self, path: str, body: bytes, errand: Errand) -> bytes:
+        """Send a request and return its whole answer. Raises InferenceError or InvalidRequestError."""
+        with ExitStack() as undo:
+            await self._enter(undo, 1, errand)
+            return await self._attempt(errand, lambda endpoint: self._fetch(path, body, errand, endpoint))
+
+    async def _enter(self, undo: ExitStack, weight: int, errand: Errand) -> None:
+        """Keep the model loaded and take slots of it, until `undo` is closed."""
+        self._endpoints.busy(self._model, 1)
+        undo.callback(self._endpoints.busy, self._model, -1)
+        place = await self._admission.admit(weight, deadline=errand.deadline, is_continuation=errand.is_continuation)
+        undo.callback(place.release)
+
+    async def _attempt(self, errand: Errand, send: Callable[[Endpoint], Awaitable[_T]]) -> _T:
+        """Send once, and once more to the successor of an engine that went away before it gave anything.
+
+        Not more often, since the request may be what killed it.
+        """
         endpoint = await self.ready(errand.deadline)
         try:
-            return await self._send(job, errand, endpoint)
+            return await send(endpoint)
         except TransportError as error:
             self._endpoints.report_broken(self._model, endpoint.generation)
             if not faults.is_death(error):
                 raise faults.from_transport(error, self._model) from error
         endpoint = await self.ready(errand.deadline)
         try:
-            return await self._send(job, errand, endpoint)
+            return await send(endpoint)
         except TransportError as error:
             self._endpoints.report_broken(self._model, endpoint.generation)
             raise faults.from_transport(error, self._model) from error
 
-    async def _send(self, job: Job, errand: Errand, endpoint: Endpoint) -> EngineStream:
-        response = await self._pools.at(endpoint).send(
-            "POST",
-            job.route,
-            _HEADERS,
-            job.body,
-            timeouts=self._limits.timeouts,
-            deadline=math.inf if errand.deadline is None else errand.deadline,
-        )
+    async def _open(self, job: Job, errand: Errand, endpoint: Endpoint) -> EngineStream:
+        response = await self._send(job.route, job.body, errand, endpoint)
         try:
-            if response.status != 200:
-                body = await response.read(self._limits.error_bytes)
-                raise faults.from_refusal(response.status, body, model=self._model, param=errand.param)
             stream = EngineStream(response, errand, model=self._model)
             await stream.wait_for_content()
         except BaseException:  # cancellation too must free the slot
             await response.aclose()
             raise
         return stream
+
+    async def _fetch(self, path: str, body: bytes, errand: Errand, endpoint: Endpoint) -> bytes:
+        async with await self._send(path, body, errand, endpoint) as response:
+            return await response.read(_MAX_ANSWER_BYTES)
+
+    async def _send(self, path: str, body: bytes, errand: Errand, endpoint: Endpoint) -> Response:
+        """Return the answer, whose head says that the engine has accepted the request."""
+        response = await self._pools.at(endpoint).send(
+            "POST",
+            path,
+            _HEADERS,
+            body,
+            timeouts=self._limits.timeouts,
+            deadline=math.inf if errand.deadline is None else errand.deadline,
+        )
+        if response.status == _OK:
+            return response
+        async with response:
+            refusal = await response.read(self._limits.error_bytes)
+        raise faults.from_refusal(response.status, refusal, model=self._model, param=errand.param)

@@ -88,7 +88,10 @@ def from_error(status: int, error: EngineError, *, model: str, param: str) -> Ma
             code="context_length_exceeded",
         )
     if status in (400, 413, 422):
-        return InvalidRequestError(f"Model '{model}' cannot serve this request: {error.message[:500]}")
+        code = error.code if isinstance(error.code, str) else None
+        return InvalidRequestError(
+            f"Model '{model}' cannot serve this request: {error.message[:500]}", param=error.param, code=code
+        )
     if status == 503:
         return failed(
             f"Model '{model}' is still loading; retry.", Failure.ENGINE_UNAVAILABLE, 503, target_status=status
