@@ -173,6 +173,17 @@ async def test_stopped_model_is_loaded_again_on_demand() -> None:
         assert (await it.residency.ensure("tiny")).generation == 2
 
 
+async def test_stopping_waits_for_the_workers_to_have_their_answers() -> None:
+    async with lab() as it:
+        endpoint = await it.residency.ensure("tiny")
+        it.residency.busy("tiny", +1, worker="w1")
+        stopping = asyncio.create_task(it.residency.stop("tiny"))
+        assert (await post(endpoint.socket_path, "/v1/completions", {"prompt": "a", "max_tokens": 1}))[0] == 200
+        assert not stopping.done()
+        it.residency.busy("tiny", -1, worker="w1")
+        await stopping
+
+
 async def test_caller_who_leaves_does_not_stop_the_loading() -> None:
     async with lab() as it:
         caller = asyncio.create_task(it.residency.ensure("tiny"))

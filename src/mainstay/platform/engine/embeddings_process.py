@@ -67,6 +67,8 @@ class Encoder:
         if len(text) > self._max_tokens * _MAX_CHARACTERS_PER_TOKEN:
             raise self._too_long(f"{len(text)} characters")
         ids: list[int] = self._tokenizer.encode(text).ids
+        if not text or not ids:
+            raise InvalidRequestError("'input' cannot be or contain an empty string.", param="input")
         if len(ids) > self._max_tokens:
             raise self._too_long(f"{len(ids)} tokens")
         return ids

@@ -5,12 +5,14 @@ Its only clients are our own processes.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 
 import httptools
 import msgspec
@@ -54,6 +56,7 @@ class HttpServer:
         self.handler = handler
         self.max_body_bytes = max_body_bytes
         self.connections: set[_Connection] = set()
+        self.one_closed = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     async def listen(self, socket_path: Path) -> None:
@@ -65,11 +68,18 @@ class HttpServer:
         """Accept nothing more, let what was asked be answered within the grace, close."""
         if self._server is not None:
             self._server.close()
+        deadline = asyncio.get_running_loop().time() + grace_seconds
         answering = {connection.task for connection in self.connections if connection.task is not None}
         if answering:
             await asyncio.wait(answering, timeout=grace_seconds)
         for connection in tuple(self.connections):
             connection.close()
+        # Closing sends what is still buffered; a client that reads slowly has the rest of the grace for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while self.connections:
+                    self.one_closed.clear()
+                    await self.one_closed.wait()
 
     @property
     def is_full(self) -> bool:
@@ -85,22 +95,22 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._requests: deque[HttpRequest] = deque()
+        self._requests: deque[tuple[HttpRequest, bool]] = deque()
         self._path = b""
         self._body = bytearray()
         self._refusal: HttpAnswer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream transport is needed")
-        self._transport = transport
+        # A stream server's transport is one; uvloop's does not derive from the class.
+        self._transport = cast("asyncio.Transport", transport)
         if self._server.is_full:
-            transport.abort()
+            self._transport.abort()
             return
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         self._server.connections.discard(self)
+        self._server.one_closed.set()
         # Nobody waits for the answer: work that has not begun never begins.
         if self.task is not None:
             self.task.cancel()
@@ -143,7 +153,9 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Called by the parser."""
         path = self._path.partition(b"?")[0].decode("latin-1")
-        self._requests.append(HttpRequest(self._parser.get_method().decode(), path, bytes(self._body)))
+        request = HttpRequest(self._parser.get_method().decode(), path, bytes(self._body))
+        # Asked here: once the parser goes on to the next message it has forgotten.
+        self._requests.append((request, self._parser.should_keep_alive()))
 
     def _reject(self, answer: HttpAnswer) -> None:
         self._refusal = answer
@@ -155,8 +167,7 @@ class _Connection(asyncio.Protocol):
 
     async def _answer_all(self) -> None:
         while self._requests:
-            request = self._requests.popleft()
-            keep_alive = self._parser.should_keep_alive()
+            request, keep_alive = self._requests.popleft()
             try:
                 answer = await self._server.handler(request)
             except Exception:

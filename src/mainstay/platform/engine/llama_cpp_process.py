@@ -25,7 +25,8 @@ _HTTP_THREADS = 256
 """Every connection holds one, also while it waits its turn or idles for up to 5 s: with none left, /health is late."""
 
 _LOG_WARNINGS = 2
-_IDLE_POLLS_TO_BE_SURE = 2
+_IDLE_POLLS_TO_BE_SURE = 3
+"""A slot is idle a moment before the last bytes of its answer are sent."""
 _POLL_SECONDS = 0.05
 
 

@@ -1,6 +1,7 @@
 """Which models are loaded: on demand, once, within the memory budget, the least recently used leaving first."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
@@ -46,6 +47,7 @@ class Residency:
         self._backoffs: dict[str, Backoff] = {}
         self._failures: dict[str, tuple[MainstayError, float]] = {}
         self._busy: dict[str, dict[str, int]] = {}
+        self._calm = asyncio.Event()
         self._admission = asyncio.Lock()
         self._preloading: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -78,6 +80,7 @@ class Residency:
         counts[worker] = max(counts.get(worker, 0) + delta, 0)
         if counts[worker] == 0:
             del counts[worker]
+            self._tell_calm()
         if resident := self._residents.get(model_id):
             resident.last_used = self._clock.monotonic()
 
@@ -85,6 +88,7 @@ class Residency:
         """Drop the counts of a worker that has died: its requests died with it."""
         for counts in self._busy.values():
             counts.pop(worker, None)
+        self._tell_calm()
 
     def preload(self, model_ids: Iterable[str]) -> None:
         """Load models in the background, trying again until each has been ready once."""
@@ -185,8 +189,17 @@ class Residency:
 
     async def _dismiss(self, resident: Resident) -> None:
         self._leaving.add(resident)
+        # The child knows what it works on; only the workers know whether all of the answer has arrived.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_seconds):
+                while self._busy.get(resident.spec.model_id):
+                    await self._calm.wait()
         await resident.stop()
         self._leaving.discard(resident)
+
+    def _tell_calm(self) -> None:
+        calm, self._calm = self._calm, asyncio.Event()
+        calm.set()
 
     def _note(self, state: EndpointState) -> None:
         self._generations[state.model_id] = state.generation
