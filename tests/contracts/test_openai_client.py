@@ -36,6 +36,13 @@ def client(url, api_key, request):
         yield made
 
 
+@pytest.fixture(scope="module")
+def loose(url, api_key):
+    """For calls whose strict types the SDK breaks itself: vectors that it asks for in base64, chunks of completions."""
+    with OpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0, timeout=120) as made:
+        yield made
+
+
 @pytest.fixture
 async def async_client(url, api_key):
     async with AsyncOpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0, timeout=120) as made:
@@ -205,27 +212,32 @@ def test_completions_continue_a_text(client):
     assert answer.object == "text_completion"
 
 
+def test_strict_types_accept_vectors_of_floats(client):
+    answer = client.embeddings.create(model="embeddings", input="x", encoding_format="float")
+    assert len(answer.data[0].embedding) == 384
+
+
 def test_a_suffix_is_filled_in_the_middle(client):
     answer = client.completions.create(
         model="chat",
-        prompt="def is_even(n):\n    return ",
-        suffix="\n\nassert is_even(4)\nassert not is_even(3)\n",
-        max_tokens=16,
+        prompt="def fibonacci(n):\n    if n < 2:\n        return n\n    ",
+        suffix="\n\nprint(fibonacci(10))\n",
+        max_tokens=24,
         temperature=0,
     )
-    assert "% 2" in answer.choices[0].text
+    assert "fibonacci(n" in answer.choices[0].text
 
 
-def test_completions_stream(client):
-    chunks = list(client.completions.create(model="small", prompt="Once upon", max_tokens=8, stream=True))
+def test_completions_stream(loose):
+    chunks = list(loose.completions.create(model="small", prompt="Once upon", max_tokens=8, stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices)
     assert chunks[-1].choices[0].finish_reason in {"stop", "length"}
 
 
-def test_embeddings_are_the_same_in_base64_and_float_and_near_for_what_is_alike(client):
+def test_embeddings_are_the_same_in_base64_and_float_and_near_for_what_is_alike(loose):
     texts = ["a cat sat on the mat", "a kitten lay on the rug", "quarterly revenue grew by ten percent"]
-    decoded = client.embeddings.create(model="embeddings", input=texts)
-    plain = client.embeddings.create(model="embeddings", input=texts, encoding_format="float")
+    decoded = loose.embeddings.create(model="embeddings", input=texts)
+    plain = loose.embeddings.create(model="embeddings", input=texts, encoding_format="float")
     first, second, third = (item.embedding for item in decoded.data)
     assert len(first) == 384
     assert max(abs(a - b) for a, b in zip(first, plain.data[0].embedding, strict=True)) < 1e-5
@@ -237,15 +249,15 @@ def test_embeddings_are_the_same_in_base64_and_float_and_near_for_what_is_alike(
     assert decoded.usage.prompt_tokens > 0
 
 
-def test_embedding_dimensions_are_cut_and_renormalised(client):
-    vector = client.embeddings.create(model="embeddings", input="x", dimensions=64).data[0].embedding
+def test_embedding_dimensions_are_cut_and_renormalised(loose):
+    vector = loose.embeddings.create(model="embeddings", input="x", dimensions=64).data[0].embedding
     assert len(vector) == 64
     assert abs(sum(x * x for x in vector) - 1) < 1e-3
 
 
-def test_token_arrays_are_read_as_cl100k(client):
-    as_tokens = client.embeddings.create(model="embeddings", input=[15339, 1917]).data[0].embedding
-    as_text = client.embeddings.create(model="embeddings", input="hello world").data[0].embedding
+def test_token_arrays_are_read_as_cl100k(loose):
+    as_tokens = loose.embeddings.create(model="embeddings", input=[15339, 1917]).data[0].embedding
+    as_text = loose.embeddings.create(model="embeddings", input="hello world").data[0].embedding
     assert max(abs(a - b) for a, b in zip(as_tokens, as_text, strict=True)) < 1e-6
 
 

@@ -25,8 +25,6 @@ class Dialect:
     """OpenAI's own dialect; others differ by what they override."""
 
     name = "openai"
-    stream_prelude: bytes | None = None
-    """An event that comes before the first chunk of a chat stream."""
 
     def __init__(self, region: str) -> None:
         self._region = region.encode("latin-1", "replace")
@@ -51,6 +49,13 @@ class Dialect:
                     (b"x-ratelimit-reset-" + kind, self._reset(left.reset_seconds)),
                 ]
         return headers
+
+    def first_chunks(self, chunks: list[bytes]) -> list[bytes]:
+        """The first batch of a chat stream, as this dialect's clients expect it.
+
+        Azure's streams begin with a chunk that has annotations and no choice, which OpenAI's clients do not know.
+        """
+        return chunks[1:] if chunks and _is_prelude(chunks[0]) else chunks
 
     def error_body(self, error: MainstayError) -> bytes:
         """The JSON text of an error; in a stream it is the data of the last event."""
@@ -87,6 +92,14 @@ class Dialect:
         return b"%dm%ds" % divmod(whole, 60) if whole >= 60 else b"%ds" % whole
 
 
+class _Prelude(msgspec.Struct):
+    choices: list[msgspec.Raw] = []
+
+
+def _is_prelude(chunk: bytes) -> bool:
+    return b'"prompt_filter_results"' in chunk and not msgspec.json.decode(chunk, type=_Prelude).choices
+
+
 _AZURE_CODES = {401: "401", 403: "403", 408: "Timeout", 429: "429", 500: "InternalServerError", 502: "BadGateway"}
 _AZURE_CODES |= {503: "ServiceUnavailable", 504: "GatewayTimeout"}
 _AZURE_PRELUDE = _ENCODE(
@@ -105,7 +118,6 @@ class AzureDialect(Dialect):
     """Azure OpenAI: other error codes, reset times in whole seconds, tracing headers, a first chunk of its own."""
 
     name = "azure"
-    stream_prelude = _AZURE_PRELUDE
 
     def headers(self, request_id: str, request: Mapping[bytes, bytes], began: float) -> list[Header]:
         """Headers of every response."""
@@ -116,6 +128,10 @@ class AzureDialect(Dialect):
             (b"x-ms-request-id", trace),
             (b"x-ms-region", self._region),
         ]
+
+    def first_chunks(self, chunks: list[bytes]) -> list[bytes]:
+        """Begin with Azure's annotations: the vendor's own, or else empty ones, since nothing was judged here."""
+        return chunks if chunks and _is_prelude(chunks[0]) else [_AZURE_PRELUDE, *chunks]
 
     def error_headers(self, error: MainstayError) -> list[Header]:
         """As OpenAI's, and the code that azure-ai-inference reads."""

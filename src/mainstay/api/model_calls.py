@@ -55,12 +55,12 @@ class ModelCalls:
     async def _stream(self, exchange: Exchange, call: Call) -> None:
         # The head waits for the first batch: a target that fails before it has said anything is an HTTP error.
         async with await self._calls.stream(call) as served, aclosing(served.batches()) as batches:
-            first = await anext(batches, None)
+            first = await anext(batches, [])
+            if call.request.operation is Operation.CHAT:
+                first = exchange.dialect.first_chunks(first)
             headers = exchange.dialect.limit_headers(served.remaining) + self._target_headers(exchange, call)
             await exchange.start_events(headers)
-            if exchange.dialect.stream_prelude is not None and call.request.operation is Operation.CHAT:
-                await exchange.send_events([exchange.dialect.stream_prelude])
-            if first is not None:
+            if first:
                 await exchange.send_events(first)
             async for batch in batches:
                 await exchange.send_events(batch)

@@ -167,9 +167,9 @@ class Supervisor:
         return {"api_key": self._local_key}
 
     async def _keys_changed(self, connection: Connection, params: Params) -> object:
+        """Answer when every worker knows the keys, so that a new key is good once its maker sees it."""
         del connection, params
-        for worker in self._workers.connections():
-            worker.notify("keys_changed", {})
+        await asyncio.gather(*(worker.call("keys_changed") for worker in self._workers.connections()))
         return None
 
     def _tell_workers(self, state: EndpointState) -> None:
