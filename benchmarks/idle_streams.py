@@ -26,10 +26,8 @@ def grown_kib(rig: Rig, subject: Subject, lane: Lane) -> tuple[int, int]:
         idle = subject.running.memory_kib()
         generator = rig.generator(rig.load(subject, lane, "hold", connections=STREAMS))
         try:
-            assert generator.process.stdout is not None
-            if generator.process.stdout.readline().strip() != b"open":
-                generator.require_success()
-                raise BenchmarkError("the load generator ended before its streams were open")
+            if generator.read_line() != b"open":
+                raise BenchmarkError(f"{subject.name} did not open {STREAMS} streams: {generator.log_end()}")
             time.sleep(SETTLE_SECONDS)
             busy = subject.running.memory_kib()
             generator.process.communicate(b"\n", timeout=60)

@@ -121,8 +121,8 @@ class Tally:
         """How far a run has come that did not end in time."""
         waiting = [connection for connection in self.connections if not connection.is_finished]
         return (
-            f"no end in time: {len(waiting)} of {self.load.connections} connections still wait after "
-            f"{len(self.latencies)} answers; one has {waiting[0].buffer[-200:]!r}"
+            f"not done in time: {len(waiting)} connections still wait, after {len(self.firsts)} first chunks and "
+            f"{len(self.latencies)} answers; the first has {waiting[0].buffer[-200:]!r}"
         )
 
     def report(self) -> Report:
@@ -329,11 +329,14 @@ async def open_all(tally: Tally) -> None:
 
 
 async def unless_failed(tally: Tally, work: asyncio.Future[Any]) -> None:  # Any: the result is not looked at
-    """Wait for `work`; a connection that fails meanwhile ends the wait with its error."""
-    await asyncio.wait([work, tally.outcome], return_when=asyncio.FIRST_COMPLETED)
-    if tally.outcome.done():
+    """Wait for `work`; raises WrongAnswerError when a connection fails meanwhile or time runs out."""
+    timeout = tally.load.give_up_seconds
+    done, _ = await asyncio.wait([work, tally.outcome], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    if tally.outcome in done:
         tally.outcome.result()
-    await work
+    if work not in done:
+        work.cancel()
+        raise WrongAnswerError(tally.progress())
 
 
 async def hold(tally: Tally) -> Report:
@@ -348,16 +351,12 @@ async def run(load: Load) -> Report:
     """Do what `load` says; raises WrongAnswerError or TimeoutError."""
     requests = [whole_request(load.target, body) for body in load.bodies]
     tally = Tally(load, requests, asyncio.get_running_loop())
-    async with asyncio.timeout(load.give_up_seconds):
-        if load.mode == "hold":
-            return await hold(tally)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(load.connections):
-                group.create_task(connect(tally))
-        await asyncio.wait([tally.outcome], timeout=load.give_up_seconds - 1)
-    if not tally.outcome.done():
-        raise WrongAnswerError(tally.progress())
-    tally.outcome.result()
+    if load.mode == "hold":
+        return await hold(tally)
+    async with asyncio.timeout(load.give_up_seconds), asyncio.TaskGroup() as group:
+        for _ in range(load.connections):
+            group.create_task(connect(tally))
+    await unless_failed(tally, tally.outcome)
     return tally.report()
 
 

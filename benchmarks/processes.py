@@ -169,6 +169,12 @@ class Child:
         """The last lines that it wrote."""
         return self.log.read_text(errors="replace")[-1000:]
 
+    def read_line(self) -> bytes:
+        """The next line of a piped child's output, empty when it has ended."""
+        assert self.process.stdout is not None
+        line: bytes = self.process.stdout.readline()
+        return line.strip()
+
     def stop(self) -> None:
         """Ask the family to end, then end what is left of it."""
         members = family(self.pid)

@@ -81,8 +81,7 @@ def running_vendor(folder: Path, cores: Cores) -> Iterator[Vendor]:
     command = [sys.executable, "-m", "benchmarks.mock", str(certificate), str(key)]
     child = Child(command, log=folder / "mock.log", cores=cores.load, piped=True)
     try:
-        assert child.process.stdout is not None
-        line = child.process.stdout.readline()
+        line = child.read_line()
         if not line:
             child.process.wait(5)
             child.require_alive()
@@ -256,7 +255,8 @@ class LiteLLM(Subject):
     def command(self) -> tuple[list[str], Mapping[str, str]]:
         options = ["--config", str(self.folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(self.port)]
         quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
-        return [str(LITELLM_HOME / "bin/litellm"), *options, "--num_workers", "1"], quiet
+        connections = {"AIOHTTP_CONNECTOR_LIMIT": "4096", "AIOHTTP_CONNECTOR_LIMIT_PER_HOST": "4096"}  # 500 otherwise
+        return [str(LITELLM_HOME / "bin/litellm"), *options, "--num_workers", "1"], {**quiet, **connections}
 
     def target(self, lane: Lane) -> Target:
         return Target(path=CHAT_PATH, model=lane.deployment, port=self.port, key="sk-bench")
