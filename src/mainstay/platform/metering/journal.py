@@ -1,6 +1,6 @@
 """The journal of one worker: what is written here survives the worker, and needs no database.
 
-One write(2) when a call starts and one when it ends, about a microsecond each, into a file whose blocks exist
+One write(2) when a call starts and one when it ends, about 3 us each with its encoding, into a file whose blocks exist
 already. Room for the end of every open call is set aside when it starts, so a full disk refuses new calls and
 never the end of an old one. kill -9 loses nothing; a power cut loses what the kernel had not yet written.
 """
