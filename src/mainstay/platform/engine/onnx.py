@@ -90,6 +90,7 @@ class EmbeddingModel(Model):
         """Answer in one piece. Raises InvalidRequestError and InferenceError."""
         if request.operation is not Operation.EMBEDDINGS or Ability.EMBEDDINGS not in self._weights.abilities:
             raise self._not_supported(request.operation)
+        await self._tokens.prepare(bytes(request.fields.get("input", b"")))
         call = read_embeddings(request.fields, self._weights, self._tokens)
         await self._exchange.ready(request.deadline_seconds)
         vectors: list[str] = []

@@ -124,6 +124,7 @@ class FakeEngine:
     in_use: int = 0
     generation: int = 1
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     async def ensure(self, model_id: str) -> Endpoint:
         return Endpoint(self.socket_path, self.slots, self.generation, 2048, EngineKind.LLAMA_CPP)
@@ -136,7 +137,10 @@ class FakeEngine:
         self.in_use += delta
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        assert task is not None
+        self.connections[task] = writer
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = int(head.lower().partition("content-length:")[2].split()[0])
@@ -144,6 +148,15 @@ class FakeEngine:
                 self.turns.append(turn)
                 await self.script(turn)
         writer.close()
+
+    async def aclose(self) -> None:
+        """End what still serves, and see every connection closed."""
+        for task in self.connections:
+            task.cancel()
+        await asyncio.gather(*self.connections, return_exceptions=True)
+        for writer in self.connections.values():
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def wait_for_hang_up(self, turn: Turn) -> None:
         """A script that does nothing more until its client closes the connection."""
@@ -162,6 +175,7 @@ async def fake_engine(script: Script, *, slots: int = 4) -> AsyncIterator[FakeEn
         yield engine
     finally:
         server.close()
+        await engine.aclose()
         shutil.rmtree(directory)
         assert engine.in_use == 0
 

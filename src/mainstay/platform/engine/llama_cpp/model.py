@@ -74,7 +74,7 @@ class LlamaCppModel(Model):
 
     async def answer(self, request: Request) -> Answer:
         """Answer in one piece. Raises InvalidRequestError and InferenceError."""
-        call = self._read(request)
+        call = await self._read(request)
         counter = UsageCounter()
         endpoint = await self._exchange.ready(request.deadline_seconds)
         errand = call.errand
@@ -91,7 +91,7 @@ class LlamaCppModel(Model):
 
     async def stream(self, request: Request) -> Stream:
         """Return once the engine has read the prompt. Raises InvalidRequestError and InferenceError."""
-        call = self._read(request)
+        call = await self._read(request)
         endpoint = await self._exchange.ready(request.deadline_seconds)
         stream = _ModelStream(call, self._exchange, endpoint, model=self._weights.id)
         await stream.begin()
@@ -101,7 +101,7 @@ class LlamaCppModel(Model):
         """Close the connections to the engine."""
         await self._pools.aclose()
 
-    def _read(self, request: Request) -> _Call:
+    async def _read(self, request: Request) -> _Call:
         if request.operation is Operation.EMBEDDINGS or Ability.CHAT not in self._weights.abilities:
             raise _not_supported(self._weights, request.operation)
         identity = Identity(
@@ -116,6 +116,7 @@ class LlamaCppModel(Model):
             chat = read_chat(request, self._weights, self._limits)
             chunks = ChatChunks(chat, identity, wants_usage=wants_usage)
             return _Call(chat.plan, chunks, ChatCollector(chat, identity), errand)
+        await self._tokens.prepare(bytes(request.fields.get("prompt", b"")))
         completion = read_completion(request, self._weights, self._limits, self._tokens)
         text_chunks = CompletionChunks(completion, identity, wants_usage=wants_usage)
         return _Call(completion.plan, text_chunks, CompletionCollector(completion, identity), errand)

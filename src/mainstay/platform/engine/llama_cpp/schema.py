@@ -83,9 +83,6 @@ class _Node:
 def check_schema(schema: object, path: str, limits: SchemaLimits) -> JsonObject:
     """Return the schema, which must be an object within the limits. Raises InvalidRequestError."""
     root = object_at(schema, path)
-    size_bytes = len(msgspec.json.encode(root))
-    if size_bytes > limits.size_bytes:
-        raise _refused(path, f"has {size_bytes} bytes; at most {limits.size_bytes} are allowed")
     repetitions = 0
     for nodes, node in enumerate(_walk(root, path, limits), start=1):
         if nodes > limits.nodes:
@@ -95,6 +92,10 @@ def check_schema(schema: object, path: str, limits: SchemaLimits) -> JsonObject:
             _check_reference(node.value, node.path, root)
         if repetitions > limits.all_repetitions:
             raise _refused(path, f"repeats more than {limits.all_repetitions} items or characters altogether")
+    # Only now, since encoding recurses.
+    size_bytes = len(msgspec.json.encode(root))
+    if size_bytes > limits.size_bytes:
+        raise _refused(path, f"has {size_bytes} bytes; at most {limits.size_bytes} are allowed")
     return root
 
 

@@ -172,7 +172,8 @@ class ToolCallParser:
 
     def _judge(self, end: int) -> bool:
         """The value is whole: is it a call?"""
-        if self._wait is _Wait.PASSING or not read_calls(self._held[self._value_start : end], self._names):
+        value = self._held[self._value_start : end]
+        if self._wait is _Wait.PASSING or not self._may_be_call() or not read_calls(value, self._names):
             return self._reject(end)
         self._value_end = end
         if self._closer:
