@@ -23,6 +23,7 @@ QUESTION = (
     "Our supplier has changed its delivery terms from thirty to sixty days. Summarise for the purchasing board what "
     "this means for our stock of spare parts, name the three largest risks and propose one measure for each."
 )
+SETTLE_SECONDS = 1.2  # longer than the second that usage records may wait for their batch
 SUBJECTS: Sequence[type[Subject]] = (Direct, Nginx, MainstayUnderTest, LiteLLM)
 
 
@@ -139,12 +140,13 @@ class Rig:
             generator.stop()
 
     def measure(self, subject: Subject, load: Load) -> Measured:
-        """Run a load and charge the subject for it."""
+        """Run a load and charge the subject for it, also for what it does a little later, such as writing records."""
         before = subject.running.cpu_seconds()
         try:
             report = self.run(load)
         except BenchmarkError as error:
             raise BenchmarkError(f"{subject.name}: {error}") from error
+        time.sleep(SETTLE_SECONDS)
         return Measured(report, subject.running.cpu_seconds() - before)
 
 
