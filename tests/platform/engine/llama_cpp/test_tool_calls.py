@@ -143,7 +143,7 @@ def texts_with_cuts(draw: st.DrawFn) -> tuple[str, list[str]]:
     return text, [text[start:end] for start, end in itertools.pairwise(bounds)]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(texts_with_cuts(), st.sampled_from([ToolCallStyle.HERMES, ToolCallStyle.HERMES_OR_JSON]))
 def test_any_cut_of_a_text_gives_the_same(case: tuple[str, list[str]], style: ToolCallStyle) -> None:
     text, pieces = case

@@ -108,13 +108,15 @@ class ToolCallParser:
 
     def _find_opener(self) -> bool:
         """Pass on text up to the next place where a call may start."""
+        is_after_call = self._is_after_call
         for place, character in enumerate(self._held):
             if self._may_open(character):
                 self._pass_on(place)
                 self._wait = _Wait.OPENER
                 return True
-            separators = _SEPARATORS if self._is_after_call else _WHITESPACE
-            self._is_line_start = character == "\n" or (self._is_line_start and character in separators)
+            is_after_call = is_after_call and character in _SEPARATORS
+            is_blank = is_after_call or character in _WHITESPACE
+            self._is_line_start = character == "\n" or (self._is_line_start and is_blank)
         self._pass_on(len(self._held))
         return False
 
@@ -183,18 +185,16 @@ class ToolCallParser:
         return True
 
     def _read_closer(self) -> bool:
-        """After the value: whitespace and the closer belong to the call. Without the closer, so be it."""
-        rest = self._held[self._value_end :]
-        stripped = rest.lstrip(_WHITESPACE)
+        """After the value: what separates and closes belongs to the call. Without the closer, so be it."""
+        stripped = self._held[self._value_end :].lstrip(_SEPARATORS)
         if stripped.startswith(self._closer):
             self._accept(len(self._held) - len(stripped) + len(self._closer))
             return True
         if self._closer.startswith(stripped):
             return False
         self._accept(self._value_end)
-        # Several objects may stand in one fence or between one pair of tags.
-        stripped = self._held.lstrip(_SEPARATORS)
-        if stripped and stripped[0] in "{[":
+        if stripped[0] in "{[":
+            # Several objects may stand in one fence or between one pair of tags.
             self._held = stripped
             return self._expect_value(0, self._closer)
         return True
