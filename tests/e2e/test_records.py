@@ -31,7 +31,7 @@ def test_every_kind_of_end_leaves_a_record(install, vendor):
     slow.close()
     with OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client, pytest.raises(APIError):
         client.chat.completions.create(model="upstream", messages=HELLO)
-    assert until(lambda: calls(server, "error") == 1)
+    assert until(lambda: calls(server, "error") == 1), (usage(server), server.log())
 
 
 def _kill_under_load(server, key, seconds=1.0):

@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,25 @@ async def test_error_about_an_unreachable_server_does_not_show_the_password() ->
         await database.fetch("SELECT 1")
     assert "hunter2" not in caught.value.message
     assert "127.0.0.1" in caught.value.message
+
+
+async def test_writes_after_another_process_has_left_are_seen_by_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    look = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT COUNT(*) FROM t').fetchone()[0])"
+
+    async def count_elsewhere() -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", look, str(path), stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        return int(out)
+
+    database = open_database(f"sqlite:///{path}")
+    async with database.transaction() as transaction:
+        await transaction.execute("CREATE TABLE t (x INTEGER)")
+    for expected in range(1, 4):
+        await database.fetch("SELECT COUNT(*) FROM t")
+        async with database.transaction() as transaction:
+            await transaction.execute("INSERT INTO t VALUES (1)")
+        assert await count_elsewhere() == expected
+    await database.aclose()

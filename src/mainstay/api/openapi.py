@@ -52,7 +52,9 @@ class OpenApi:
         """The document."""
         types = [kind for route in self._routes for kind in (route.request, route.response) if kind is not None]
         unique = list(dict.fromkeys([*types, ErrorBody]))
-        schemas, components = msgspec.json.schema_components(unique, ref_template="#/components/schemas/{name}")
+        schemas, components = msgspec.json.schema_components(
+            unique, schema_hook=_any_value, ref_template="#/components/schemas/{name}"
+        )
         by_type = dict(zip(unique, schemas, strict=True))
         paths: dict[str, Json] = {}
         for route in self._routes:
@@ -70,6 +72,13 @@ class OpenApi:
                 },
             },
         }
+
+
+def _any_value(kind: type) -> Json:
+    """The schema of `object`, by which our wire types mean any JSON value."""
+    if kind is object:
+        return {"description": "Any JSON value."}
+    raise TypeError(f"{kind} has no JSON schema")
 
 
 def _operation(route: Route, by_type: dict[type, Json]) -> Json:

@@ -12,7 +12,7 @@ from mainstay.migrations import ensure_current
 from mainstay.settings import Settings
 from mainstay.supervisor.paths import control_path
 
-_NOTICE_SECONDS = 2.0
+_NOTICE_SECONDS = 5.0
 
 
 @asynccontextmanager

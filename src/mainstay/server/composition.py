@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -50,6 +50,9 @@ from mainstay.settings import Settings
 
 _LOG = logging.getLogger("mainstay.server")
 _DRAIN_SECONDS = 10.0
+_RESTART_SECONDS = 1.0
+_PROBES = ("/readyz",)
+"""Asked again and again until the answer changes."""
 _ACCESS = logging.getLogger("mainstay.access")
 
 
@@ -123,7 +126,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
         body_limit=settings.server.max_body_bytes,
         on_response=_log_response,
     )
-    _run(keyring.run(), "keyring", stack)
+    _run(keyring.run, "keyring", stack)
     return Parts(app, keyring, router, engines, readiness, calls, prices)
 
 
@@ -164,8 +167,8 @@ def _open_journal(settings: Settings, database: Database, prices: Prices, stack:
         raise ConfigurationError(f"Calls cannot be written down in {folder}: {error.strerror}.") from error
     recorder = Recorder(journal, database, prices)
     stack.push_async_callback(recorder.drain, _DRAIN_SECONDS)
-    _run(recorder.run(), "recorder", stack)
-    _run(Recovery(folder, database, prices).run(), "recovery", stack)
+    _run(recorder.run, "recorder", stack)
+    _run(Recovery(folder, database, prices).run, "recovery", stack)
     return journal
 
 
@@ -174,8 +177,18 @@ def _limits(settings: Settings) -> KeyLimits:
     return KeyLimits(declared.requests_per_minute, declared.tokens_per_minute)
 
 
-def _run(work: Coroutine[None, None, None], name: str, stack: AsyncExitStack) -> None:
-    task = asyncio.get_running_loop().create_task(work, name=name)
+def _run(work: Callable[[], Coroutine[None, None, None]], name: str, stack: AsyncExitStack) -> None:
+    """Keep a background task running until the worker ends; one that fails is logged and begun again."""
+
+    async def keep_running() -> None:
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - the boundary of a background task: it must not end in silence
+                _LOG.exception("the background task '%s' failed and is begun again", name)
+            await asyncio.sleep(_RESTART_SECONDS)
+
+    task = asyncio.get_running_loop().create_task(keep_running(), name=name)
 
     async def end() -> None:
         task.cancel()
@@ -186,7 +199,7 @@ def _run(work: Coroutine[None, None, None], name: str, stack: AsyncExitStack) ->
 
 def _log_response(exchange: Exchange) -> None:
     """One line a response: failures always, the rest when debugging; the usage record has the rest anyway."""
-    level = logging.WARNING if exchange.status >= 500 else logging.DEBUG
+    level = logging.WARNING if exchange.status >= 500 and exchange.path not in _PROBES else logging.DEBUG
     if _ACCESS.isEnabledFor(level):
         _ACCESS.log(
             level,

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from mainstay.supervisor.paths import address_path
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
+_KEY_SECONDS = 10.0
 
 
 class Installation:
@@ -95,9 +97,12 @@ class Installation:
         return json.loads(self.command(*arguments, "--json").stdout)
 
     def create_key(self, *arguments: str) -> str:
-        """Create an API key with the options of `mainstay keys create`."""
-        created = self.command_json("keys", "create", "--name", "test", *arguments)
-        return str(created["api_key"])
+        """Create an API key with the options of `mainstay keys create`, and wait until the server knows it."""
+        key = str(self.command_json("keys", "create", "--name", "test", *arguments)["api_key"])
+        deadline = time.monotonic() + _KEY_SECONDS
+        while not self._knows(key) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return key
 
     def stop(self) -> int:
         """SIGTERM, and wait for the end; the exit code."""
@@ -141,6 +146,16 @@ class Installation:
             if self._process is not None and self._process.poll() is None:
                 self.kill()
             shutil.rmtree(self.home, ignore_errors=True)
+
+    def _knows(self, key: str) -> bool:
+        headers = {"authorization": f"Bearer {key}"}
+        request = urllib.request.Request(f"{self.url}/v1/models", headers=headers)  # noqa: S310 - its own address
+        try:
+            with urllib.request.urlopen(request, timeout=5):  # noqa: S310 - its own address
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code != HTTPStatus.UNAUTHORIZED
 
     def _is_ready(self) -> bool:
         try:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import aiosqlite
@@ -85,8 +85,11 @@ class SQLiteDatabase:
 
     async def _connect(self, *, is_reader: bool) -> aiosqlite.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Created before SQLite would, for its mode: the files beside it (-wal, -shm) inherit it.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Created before SQLite would, for its mode: the files beside it (-wal, -shm) inherit it. An existing file
+        # is never opened here: closing it again would drop the locks of every connection of this process (POSIX),
+        # and the next process to leave would then delete the log that we go on writing to.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = aiosqlite.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
         # As SQLAlchemy does: a connection that nobody closed must not keep a dying process alive.
         connection._thread.daemon = True  # noqa: SLF001 - aiosqlite 0.22 has no other way

@@ -28,6 +28,7 @@ class Dimension(StrEnum):
     DAY = "day"
     OPERATION = "operation"
     PROJECT = "project"
+    OUTCOME = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     day: str | None = None
     operation: str | None = None
     project: str | None = None
+    outcome: str | None = None
     calls: int
     failed_calls: int
     """Calls whose outcome is not `ok`."""
@@ -84,6 +86,7 @@ _EXPRESSIONS = {
     Dimension.DAY: f"started_at_ms / {_DAY_MS}",
     Dimension.OPERATION: "operation",
     Dimension.PROJECT: "project_id",
+    Dimension.OUTCOME: "outcome",
 }
 _SUMS = (
     "COUNT(*), SUM(CASE WHEN outcome = 'ok' THEN 0 ELSE 1 END), SUM(prompt_tokens), SUM(cached_tokens), "
