@@ -55,7 +55,7 @@ class ModelCalls:
     async def _stream(self, exchange: Exchange, call: Call) -> None:
         # The head waits for the first batch: a target that fails before it has said anything is an HTTP error.
         async with await self._calls.stream(call) as served, aclosing(served.batches()) as batches:
-            first = await anext(batches, [])
+            first: list[bytes] = await anext(batches, [])
             if call.request.operation is Operation.CHAT:
                 first = exchange.dialect.first_chunks(first)
             headers = exchange.dialect.limit_headers(served.remaining) + self._target_headers(exchange, call)

@@ -77,6 +77,7 @@ class Parts:
         self.router.replace(build_table(settings, kept=self.router.pools, local=self.engines.model))
         self.prices.replace(settings)
         self.calls.limits = _limits(settings)
+        self.calls.log_prompts = settings.logging.log_prompts
         self.readiness.models = self.engines.local.to_preload(settings)
         return settings
 
@@ -103,6 +104,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     readiness = Readiness(endpoints, local.to_preload(settings))
     accounts = Accounts(journal, Measures(registry), clock)
     calls = Calls(router, Limiter(clock, share=1 / settings.server.workers), accounts, _limits(settings))
+    calls.log_prompts = settings.logging.log_prompts
     openapi = OpenApi(__version__)
     handlers = Handlers(
         model_calls=ModelCalls(calls),

@@ -66,7 +66,7 @@ class Accounts:
 
 
 class Account:
-    """One call between its start and its end. Only the first of `finish`, `fail` and `cancel` counts."""
+    """One call between its start and its end. Only the first of `finish`, `fail` and `abandon` counts."""
 
     __slots__ = (
         "_accounts",
@@ -112,9 +112,14 @@ class Account:
         failure = error.failure.value if isinstance(error, InferenceError) else error.code
         self._close(error.status, Outcome.ERROR, failure=failure)
 
-    def cancel(self) -> None:
-        """The caller has gone away."""
-        self._close(CLIENT_CLOSED_REQUEST, Outcome.CANCELLED)
+    def abandon(self, error: BaseException | None) -> None:
+        """The call ended for another reason: an error of whatever kind, or, without one, the caller has gone away."""
+        if isinstance(error, MainstayError):
+            self.fail(error)
+        elif isinstance(error, Exception):
+            self._close(500, Outcome.ERROR, failure=type(error).__name__)
+        else:
+            self._close(CLIENT_CLOSED_REQUEST, Outcome.CANCELLED)
 
     def _close(
         self,

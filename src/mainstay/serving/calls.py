@@ -5,19 +5,21 @@ the targets. Nothing here waits on a database: the caller, the deployment and th
 account of the call leaves through the journal.
 """
 
-import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Self
 
 from mainstay.inference import Answer, InferenceError, Operation, Request, Stream
-from mainstay.kit.errors import MainstayError
 from mainstay.platform.gateway.router import Deployment, Router, unknown_deployment
 from mainstay.platform.identity.caller import Caller
 from mainstay.platform.metering.limiter import Limiter, Remaining
 from mainstay.serving.account import Account, Accounts
 from mainstay.serving.requests import estimate_tokens, read_request
 from mainstay.serving.scopes import KeyLimits
+
+_PROMPTS = logging.getLogger("mainstay.prompts")
 
 
 @dataclass(slots=True)
@@ -84,8 +86,10 @@ class ServedStream:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._account.cancel()  # of no effect on a call that has ended
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._account.abandon(error)  # of no effect on a call that has ended
         await self._stream.aclose()
 
 
@@ -94,6 +98,8 @@ class Calls:
 
     def __init__(self, router: Router, limiter: Limiter, accounts: Accounts, limits: KeyLimits) -> None:
         self.limits = limits
+        self.log_prompts = False
+        """Whether request bodies are logged; they may hold personal data."""
         self._router = router
         self._limiter = limiter
         self._accounts = accounts
@@ -103,8 +109,10 @@ class Calls:
         name, request = read_request(
             incoming.operation, incoming.body, request_id=incoming.request_id, deployment=incoming.deployment
         )
-        allowed = incoming.caller.deployments
-        if allowed is not None and name not in allowed:
+        if self.log_prompts:
+            body = incoming.body.decode("utf-8", "replace")
+            _PROMPTS.info("prompt", extra={"request_id": incoming.request_id, "deployment": name, "body": body})
+        if not incoming.caller.may_use(name):
             # The same answer as for a name that does not exist: a key cannot probe for what it may not use.
             raise unknown_deployment(name)
         return Call(incoming.caller, self._router.resolve(name), request)
@@ -114,11 +122,8 @@ class Calls:
         account = self._open(call)
         try:
             answer = await call.deployment.answer(call.request)
-        except MainstayError as error:
-            account.fail(error)
-            raise
-        except asyncio.CancelledError:
-            account.cancel()
+        except BaseException as error:
+            account.abandon(error)
             raise
         account.finish(answer.usage, answer.model)
         return ServedAnswer(answer, account.remaining())
@@ -128,11 +133,8 @@ class Calls:
         account = self._open(call)
         try:
             stream = await call.deployment.stream(call.request)
-        except MainstayError as error:
-            account.fail(error)
-            raise
-        except asyncio.CancelledError:
-            account.cancel()
+        except BaseException as error:
+            account.abandon(error)
             raise
         return ServedStream(stream, account)
 

@@ -84,9 +84,9 @@ class Logging(Table, frozen=True):
         Literal["debug", "info", "warning", "error"], Meta(description="The least important lines that are logged.")
     ] = "info"
     format: Annotated[Literal["text", "json"], Meta(description="Lines for people or for programs.")] = "text"
-    log_prompts: Annotated[
-        bool, Meta(description="Log the text of prompts and answers. They may hold personal data.")
-    ] = False
+    log_prompts: Annotated[bool, Meta(description="Log the bodies of model calls. They may hold personal data.")] = (
+        False
+    )
 
 
 class Models(Table, frozen=True):
