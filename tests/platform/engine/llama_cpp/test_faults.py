@@ -87,6 +87,7 @@ async def test_stream_that_is_cut_after_its_first_word_ends_with_an_error_and_no
     assert caught.value.failure is Failure.ENGINE_DIED
     assert any(b'"Hel"' in chunk for chunk in seen)
     assert len(engine.turns) == 1
+    assert engine.broken == [1]
 
 
 async def test_engine_whose_socket_is_gone_is_reported_and_asked_again() -> None:
@@ -132,6 +133,16 @@ async def test_engines_refusal_is_the_callers_fault(status: int) -> None:
         with pytest.raises(InvalidRequestError, match="bad schema") as caught:
             await model.answer(chat())
     assert caught.value.status == 400
+
+
+async def test_conversation_that_the_template_refuses_is_the_callers_fault() -> None:
+    async def script(turn: Turn) -> None:
+        message = "Jinja Exception: Conversation roles must alternate user/assistant/..."
+        await turn.refuse(500, {"code": 500, "message": message, "type": "server_error"})
+
+    async with fake_engine(script) as engine, model_of(engine) as model:
+        with pytest.raises(InvalidRequestError, match="roles must alternate"):
+            await model.answer(chat())
 
 
 async def refuse_with_500(turn: Turn) -> None:
@@ -210,8 +221,9 @@ async def test_deadline_ends_a_call_that_still_makes_progress() -> None:
             await turn.send({"choices": [choice(0, content="a")]})
             await asyncio.sleep(0.005)
 
-    error, _ = await failure_of(script, deadline=time.monotonic() + 0.1)
+    error, engine = await failure_of(script, deadline=time.monotonic() + 0.1)
     assert (error.failure, error.status) == (Failure.TOTAL_TIMEOUT, 504)
+    assert engine.broken == []
 
 
 async def hang_up_later(turn: Turn) -> None:

@@ -67,9 +67,12 @@ class EnginePools:
 class EngineStream:
     """The events of one request. Own it: closing it closes the connection, which frees the engine's slots."""
 
-    def __init__(self, response: Response, errand: Errand, *, model: str) -> None:
+    def __init__(
+        self, response: Response, errand: Errand, *, model: str, on_broken: Callable[[TransportError], None]
+    ) -> None:
         self._response = response
         self._errand = errand
+        self._on_broken = on_broken
         self._on_close: Callable[[], None] | None = None
         self._model = model
         self._parser = EventParser()
@@ -92,6 +95,7 @@ class EngineStream:
             try:
                 await self._receive()
             except TransportError as error:
+                self._on_broken(error)
                 raise faults.from_transport(error, self._model) from error
 
     def on_close(self, action: Callable[[], None]) -> None:
@@ -182,20 +186,27 @@ class Exchange:
         try:
             return await send(endpoint)
         except TransportError as error:
-            self._endpoints.report_broken(self._model, endpoint.generation)
+            self._report(error, endpoint)
             if not faults.is_death(error):
                 raise faults.from_transport(error, self._model) from error
         endpoint = await self.ready(errand.deadline)
         try:
             return await send(endpoint)
         except TransportError as error:
-            self._endpoints.report_broken(self._model, endpoint.generation)
+            self._report(error, endpoint)
             raise faults.from_transport(error, self._model) from error
+
+    def _report(self, error: TransportError, endpoint: Endpoint) -> None:
+        """Have the engine checked, if it may be what failed."""
+        if faults.is_engines(error):
+            self._endpoints.report_broken(self._model, endpoint.generation)
 
     async def _open(self, job: Job, errand: Errand, endpoint: Endpoint) -> EngineStream:
         response = await self._send(job.route, job.body, errand, endpoint)
         try:
-            stream = EngineStream(response, errand, model=self._model)
+            stream = EngineStream(
+                response, errand, model=self._model, on_broken=lambda error: self._report(error, endpoint)
+            )
             await stream.wait_for_content()
         except BaseException:  # cancellation too must free the slot
             await response.aclose()

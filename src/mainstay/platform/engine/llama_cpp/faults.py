@@ -16,6 +16,7 @@ from mainstay.kit.http.errors import (
 )
 from mainstay.platform.engine.llama_cpp.events import EngineError
 
+_TEMPLATE_WORDS = ("jinja", "chat template", "failed to parse tool call")
 _CONTEXT_OVERFLOW = "exceed_context_size_error"
 
 
@@ -30,6 +31,11 @@ def is_death(error: TransportError) -> bool:
     """Say whether the engine went away, so that its successor could be asked instead."""
     timeouts = (FirstByteTimeout, IdleTimeout, DeadlineExceeded, ConnectTimeout)
     return not isinstance(error, (*timeouts, PoolExhausted, MalformedResponse))
+
+
+def is_engines(error: TransportError) -> bool:
+    """Say whether the engine may be at fault: not for a caller's short deadline, nor for our own full pool."""
+    return not isinstance(error, DeadlineExceeded | PoolExhausted)
 
 
 def from_transport(error: TransportError, model: str) -> InferenceError:
@@ -87,7 +93,7 @@ def from_error(status: int, error: EngineError, *, model: str, param: str) -> Ma
             param=param,
             code="context_length_exceeded",
         )
-    if status in (400, 413, 422):
+    if status in (400, 413, 422) or _is_about_the_conversation(error):
         code = error.code if isinstance(error.code, str) else None
         return InvalidRequestError(
             f"Model '{model}' cannot serve this request: {error.message[:500]}", param=error.param, code=code
@@ -98,6 +104,11 @@ def from_error(status: int, error: EngineError, *, model: str, param: str) -> Ma
         )
     words = error.message[:500] or f"status {status}"
     return failed(f"The engine of model '{model}' failed: {words}", Failure.SERVER_ERROR, 502, target_status=status)
+
+
+def _is_about_the_conversation(error: EngineError) -> bool:
+    """llama.cpp answers 500 also when its chat template refuses what was said (roles that must alternate, say)."""
+    return error.type == "server_error" and any(word in error.message.lower() for word in _TEMPLATE_WORDS)
 
 
 def failed(message: str, failure: Failure, status: int, *, target_status: int | None = None) -> InferenceError:

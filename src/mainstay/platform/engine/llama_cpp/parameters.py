@@ -48,7 +48,7 @@ def read_integer(fields: Fields, name: str, low: int, high: int) -> int | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong_type(name, "an integer", value)
-    _check_bounds(name, value, low, high, "integer")
+    _check_bounds(name, value, low, high, kind="integer")
     return value
 
 
@@ -59,7 +59,7 @@ def read_number(fields: Fields, name: str, low: float, high: float) -> float | N
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(name, "a number", value)
-    _check_bounds(name, value, low, high, "decimal")
+    _check_bounds(name, value, low, high, kind="decimal")
     return float(value)
 
 
@@ -99,7 +99,7 @@ def read_logit_bias(fields: Fields, *, max_count: int, highest_id: int) -> dict[
             raise invalid(path, f"'{token[:32]}' is not a token id; keys of 'logit_bias' are 0 to {highest_id}.")
         if isinstance(bias, bool) or not isinstance(bias, int | float):
             raise wrong_type(path, "a number", bias)
-        _check_bounds(path, bias, -100, 100, "decimal")
+        _check_bounds(path, bias, -100, 100, kind="decimal")
         biases[token] = float(bias)
     return biases or None
 
@@ -172,7 +172,7 @@ def _stop_sequence(item: object, place: int, max_length: int) -> str:
     return text
 
 
-def _check_bounds(name: str, value: float, low: float, high: float, kind: str) -> None:
+def _check_bounds(name: str, value: float, low: float, high: float, *, kind: str) -> None:
     if low <= value <= high:
         return
     side, bound = ("below_min", low) if value < low else ("above_max", high)
