@@ -1,6 +1,7 @@
 """Run the measurements: `python -m benchmarks [gateway] [streams] [idle] [start] [engine] [--quick] [--write]`."""
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ def run_gateway(asked: argparse.Namespace, command: str) -> None:
 def main() -> int:
     """Run what was asked for; the exit status says whether everything could be measured."""
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is cleaned up
     command = "python -m benchmarks " + " ".join(sys.argv[1:])
     print(machine(), flush=True)
     try:

@@ -26,8 +26,9 @@ from mainstay.supervisor.paths import run_directory
 MODEL, QUICK_MODEL = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"
 STREAMS = (1, 4, 16)
 ROUNDS = 3
-MAX_TOKENS = 48
+MAX_TOKENS = 32
 PULL_SECONDS = 1800
+GIVE_UP_SECONDS = 300.0
 PREFIX = " ".join(
     f"Rule {number}: an order above {number * 100} euros needs the approval of two people." for number in range(50)
 )
@@ -106,7 +107,15 @@ class Prompts:
 
 def serve(rig: Rig, side: Side, bodies: list[str]) -> Served:
     """One request on each of as many connections, all at once."""
-    load = Load(mode="generate", target=side.target, bodies=bodies, connections=len(bodies), seconds=0, rounds=1)
+    load = Load(
+        mode="generate",
+        target=side.target,
+        bodies=bodies,
+        connections=len(bodies),
+        seconds=0,
+        rounds=1,
+        give_up_seconds=GIVE_UP_SECONDS,
+    )
     engine, own = cpu_of_engine_and_others(side.child)
     report = rig.run(load)
     engine_after, own_after = cpu_of_engine_and_others(side.child)
@@ -116,17 +125,20 @@ def serve(rig: Rig, side: Side, bodies: list[str]) -> Served:
 Key = tuple[bool, int, str]
 
 
-def measure(rig: Rig, sides: list[Side], rounds: int) -> dict[Key, list[Served]]:
+def measure(rig: Rig, sides: list[Side], shape: Shape, *, rounds: int) -> dict[Key, list[Served]]:
     """All cold rounds, then the prefix into every slot, then all rounds with it."""
     prompts = Prompts()
     results: dict[Key, list[Served]] = defaultdict(list)
     for is_shared in (False, True):
         for side in sides:  # the first requests after loading are slower; and every slot learns the prefix
-            serve(rig, side, prompts.bodies(side.target.model, 8 if is_shared else 1, is_shared=is_shared))
+            count = shape.slots if is_shared else 1
+            serve(rig, side, prompts.bodies(side.target.model, count, is_shared=is_shared))
         for _, streams in itertools.product(range(rounds), STREAMS):
             for side in rig.order.sample(sides, len(sides)):
                 bodies = prompts.bodies(side.target.model, streams, is_shared=is_shared)
-                results[is_shared, streams, side.name].append(serve(rig, side, bodies))
+                served = serve(rig, side, bodies)
+                results[is_shared, streams, side.name].append(served)
+                print(f"{side.name}, {streams} streams: {served.tokens_per_second:.1f} tokens/s", flush=True)
     return results
 
 
@@ -167,7 +179,7 @@ def run(*, is_quick: bool) -> tuple[list[Table], list[Claim], list[str]]:
                     Side("Mainstay", subject.target(Lane.PLAIN), subject.running),
                     Side("direct", Target(path=CHAT_PATH, model=model, unix=str(unix)), child),
                 ]
-                results = measure(rig, sides, 1 if is_quick else ROUNDS)
+                results = measure(rig, sides, shape, rounds=1 if is_quick else ROUNDS)
         finally:
             subject.stop()
     versions = [f"Mainstay {subject.version}", f"{model}, {shape.slots} slots of {shape.context_tokens} tokens"]

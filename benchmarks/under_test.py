@@ -75,7 +75,8 @@ class MainstayUnderTest(Subject):
     def local_model(self) -> str:
         """One deployment that answers from an engine here."""
         target = f'{{ provider = "local", model = {quoted(self.model)} }}'
-        models = f"[models]\ndefault = {quoted(self.model)}\n"
+        # More streams than slots are measured: the direct engine lets them wait for ever.
+        models = f"[models]\ndefault = {quoted(self.model)}\nqueue_wait_seconds = 600\n"
         return f'{models}\n[[deployments]]\nname = "local-chat"\ntargets = [{target}]\n'
 
     def environment(self) -> Mapping[str, str]:
