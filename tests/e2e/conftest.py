@@ -1,9 +1,9 @@
 """Installations of their own for tests that break things."""
 
 import pytest
+from tests.e2e.observing import VendorProcess
 
 from mainstay.testing.installation import Installation
-from tests.e2e.observing import VendorProcess
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import urllib.request
 
 import pytest
 from openai import APIError, OpenAI
-
 from tests.e2e.observing import SMALL, descendants, is_alive, until, vendor_configuration
 
 HELLO = [{"role": "user", "content": "Say hello."}]

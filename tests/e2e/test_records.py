@@ -5,7 +5,6 @@ import threading
 import httpx2
 import pytest
 from openai import APIError, OpenAI
-
 from tests.e2e.observing import descendants, is_alive, until, vendor_configuration
 
 HELLO = [{"role": "user", "content": "Say hello."}]
