@@ -39,7 +39,9 @@ def welcome(url: str, key: str | None, *, model_id: str, folder: Path) -> str:
     else:
         about = "Your API key was shown at the first start; make another with: mainstay keys create --name NAME"
     titles = ("curl, streaming", "the official openai client, streaming", "the official AzureOpenAI client")
-    examples = "\n\n".join(f"# {number}. {title}\n{text}" for number, (title, text) in enumerate(zip(titles, quoted), 1))
+    examples = "\n\n".join(
+        f"# {number}. {title}\n{text}" for number, (title, text) in enumerate(zip(titles, quoted, strict=False), 1)
+    )
     chat = f"{folder / '.venv/bin/mainstay'} chat" if (folder / ".venv/bin/mainstay").exists() else "mainstay chat"
     return f"""
 Mainstay on {url} - model {model_id}, deployed as "chat"

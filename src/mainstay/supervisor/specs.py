@@ -12,6 +12,8 @@ from mainstay.server.local_models import LocalModels
 _MEBIBYTE = 1024 * 1024
 _WORKING_MEMORY_BYTES = 200 * _MEBIBYTE
 """What llama.cpp takes beside weights and contexts: compute buffers and code, measured on models under 2B."""
+_EMBEDDING_MEMORY_BYTES = 350 * _MEBIBYTE
+"""What ONNX Runtime takes beside the weights for the largest batch, measured with MiniLM."""
 _SMALLEST_CONTEXT = 2048
 _MOST_CONTEXT = 32_768
 _UNKNOWN_KV_BYTES_PER_TOKEN = 131_072
@@ -84,5 +86,5 @@ class Specs:
             context_tokens=weights.profile.embedding.max_tokens if weights.profile.embedding else 256,
             slots=self._slots or 4,
             threads=self._threads,
-            memory_bytes=weights.size_bytes * 3 + _WORKING_MEMORY_BYTES,
+            memory_bytes=weights.size_bytes * 3 + _EMBEDDING_MEMORY_BYTES,
         )

@@ -4,13 +4,16 @@ A known endpoint costs a dictionary look-up. The supervisor tells of every chang
 but for the moment that a notice takes; a request that meets a dead engine in that moment asks again.
 """
 
+import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from mainstay.kit.control import Connection, Params
-from mainstay.kit.errors import UnavailableError
+from mainstay.kit.errors import MainstayError, UnavailableError
 from mainstay.platform.engine.endpoint import Endpoint, EngineKind
 
+_LOG = logging.getLogger("mainstay.engine")
 CALL_TIMEOUT_SECONDS = 330.0
 """Longer than the supervisor's own limits for loading a model, so that its error arrives and not ours."""
 
@@ -53,7 +56,10 @@ class ControlEndpoints:
         connection = self._connection()
         if connection is None:
             raise UnavailableError("The supervisor is not connected; local models cannot be reached.")
-        answer = await connection.call("ensure", {"model": model_id}, timeout_seconds=CALL_TIMEOUT_SECONDS)
+        try:
+            answer = await connection.call("ensure", {"model": model_id}, timeout_seconds=CALL_TIMEOUT_SECONDS)
+        except MainstayError as error:
+            raise _for_callers(model_id, error) from error
         endpoint = self._known[model_id] = endpoint_from_wire(answer)
         return endpoint
 
@@ -90,3 +96,15 @@ class ControlEndpoints:
         connection = self._connection()
         if connection is not None:
             connection.notify(method, params)
+
+
+def _for_callers(model_id: str, error: MainstayError) -> MainstayError:
+    """What a caller may know: why an engine does not load names files of this machine, which only its operator may."""
+    _LOG.warning("model '%s' is not to be had: %s", model_id, error.message)
+    if error.status == HTTPStatus.NOT_FOUND:
+        return error
+    return UnavailableError(
+        f"The model '{model_id}' cannot be loaded now; the server's log says why.",
+        can_retry=error.can_retry,
+        retry_after_seconds=error.retry_after_seconds,
+    )
