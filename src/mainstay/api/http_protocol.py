@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from mainstay.api.app import DRAIN
+from mainstay.api.response_cycle import ResponseCycle
 
 HEADERS_LIMIT_BYTES = 64 * 1024
 _BODY_SILENCE_SECONDS = 60.0
@@ -151,6 +152,8 @@ class HttpProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # The base makes its own kind of cycle, in the middle of a long method; ours differs in how it writes only.
+        cycle.__class__ = ResponseCycle
         # The base keeps its tasks in one set for the server; the connection must know its own.
         task = self._task = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(task)
