@@ -18,6 +18,9 @@ from mainstay.platform.engine.child_setup import ChildConfig
 ENGINE_MODULE = "mainstay.platform.engine.llama_cpp_process"
 LOAD_SECONDS = 120.0
 PROMPT_CACHE_MEBIBYTES = 256
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+"""As Mainstay sets it for its engines (`platform/engine/child.py`): without it, other work on the machine slows the
+direct side several times and the comparison says nothing about Mainstay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,13 @@ def running_engine(model: Path, shape: Shape, folder: Path) -> Iterator[tuple[Ch
     """The engine with the same parameters as Mainstay gives it, on all cores."""
     unix = folder / "direct.sock"
     cores = os.sched_getaffinity(0)
-    child = Child([sys.executable, "-m", ENGINE_MODULE], log=folder / "direct.log", cores=frozenset(cores), piped=True)
+    child = Child(
+        [sys.executable, "-m", ENGINE_MODULE],
+        log=folder / "direct.log",
+        cores=frozenset(cores),
+        env=ENVIRONMENT,
+        piped=True,
+    )
     config = ChildConfig(
         parent_id=os.getpid(),
         socket_path=str(unix),
