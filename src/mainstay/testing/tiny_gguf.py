@@ -39,7 +39,7 @@ def write_tiny_gguf(path: Path, *, context_tokens: int = _CONTEXT_TOKENS, seed: 
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    writer.add_add_bos_token(True)  # noqa: FBT003 - gguf's own signature
+    writer.add_add_bos_token(True)
     for name, tensor in _tensors(len(tokens), seed).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()

@@ -110,7 +110,7 @@ async def report_usage(database: Database, query: UsageQuery) -> UsageReport:
         {**values, "limit": limit + 1} if by else values,
     )
     page, is_more = rows[:limit], len(rows) > limit
-    costs = await _costs(database, by, where, values, page)
+    costs = await _costs(database, by, page, where=where, values=values)
     return UsageReport(
         by=by,
         rows=[_usage_row(by, row, costs.get(_group(by, row), {})) for row in page],
@@ -119,7 +119,7 @@ async def report_usage(database: Database, query: UsageQuery) -> UsageReport:
 
 
 async def _costs(
-    database: Database, by: tuple[Dimension, ...], where: str, values: dict[str, Value], page: Sequence[Row]
+    database: Database, by: tuple[Dimension, ...], page: Sequence[Row], *, where: str, values: dict[str, Value]
 ) -> dict[Row, dict[str, float]]:
     """Return the costs of the page's groups; separately, since a group may have several currencies."""
     if not page:
