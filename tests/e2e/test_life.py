@@ -157,3 +157,7 @@ def test_two_workers_share_the_socket(install, vendor):
     for _ in range(20):
         with client_of(server, key) as client:
             assert client.chat.completions.create(model="upstream", messages=HELLO).choices
+    admin = server.create_key("--scopes", "admin")
+    for _ in range(5):
+        metrics = get(f"{server.url}/metrics", admin)[1].decode()
+        assert 'outcome="ok",status="200"} 20.0' in metrics, "whichever worker is asked tells of all"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, multiprocess
 
 from mainstay import __version__
 from mainstay.api.app import App
@@ -110,7 +110,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
         model_calls=ModelCalls(calls),
         model_lists=ModelLists(router, engines.capabilities, created=int(time.time())),
         usage=UsageReports(database, clock),
-        health=Health(readiness.waiting_for, registry),
+        health=Health(readiness.waiting_for, _shown_metrics(registry)),
         openapi=openapi,
     )
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
@@ -130,6 +130,15 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     )
     _run(keyring.run, "keyring", stack)
     return Parts(app, keyring, router, engines, readiness, calls, prices)
+
+
+def _shown_metrics(own: CollectorRegistry) -> CollectorRegistry:
+    """What /metrics shows: this worker's metrics, or those of all workers when there are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return own
+    shown = CollectorRegistry()
+    multiprocess.MultiProcessCollector(shown)  # type: ignore[no-untyped-call] # prometheus_client 0.25
+    return shown
 
 
 class Prices:

@@ -72,6 +72,7 @@ class Supervisor:
             socket_fd=self._listener.fileno(),
             control_path=str(settings.control_path),
             grace_seconds=settings.drain_grace_seconds,
+            metrics_folder=settings.control_path.with_name("metrics"),
         )
         self._residency.preload(settings.preload)
         server = await control.listen(settings.control_path, self._handlers())

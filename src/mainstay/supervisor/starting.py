@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+import shutil
 from collections.abc import Awaitable, Callable
 
 from mainstay.kit.telemetry import configure_logging
@@ -28,6 +29,7 @@ def serve(settings: Settings, *, announce: Announce | None = None) -> None:
     _raise_descriptor_limit()
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     run_directory = prepare_run_directory(settings.home)
+    shutil.rmtree(run_directory / "metrics", ignore_errors=True)
     local = LocalModels.of(settings)
     settings = local.complete(settings)
     budget = memory_budget_bytes(settings)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mainstay.kit.control import Connection
 from mainstay.kit.errors import MainstayError, UnavailableError
@@ -15,6 +16,8 @@ from mainstay.kit.processes import Lifeline
 _LOG = logging.getLogger("mainstay.supervisor")
 _START_TIMEOUT_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 30.0
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client knows that it is one process of several."""
 _STOP_MARGIN_SECONDS = 15.0
 """What a worker gets beyond the grace period to end its streams and write down what it knows."""
 
@@ -33,10 +36,13 @@ class Worker:
 class Workers:
     """Keeps `count` workers running on the listening socket."""
 
-    def __init__(self, *, count: int, socket_fd: int, control_path: str, grace_seconds: float) -> None:
+    def __init__(
+        self, *, count: int, socket_fd: int, control_path: str, grace_seconds: float, metrics_folder: Path
+    ) -> None:
         self._count = count
         self._socket_fd = socket_fd
         self._control_path = control_path
+        self._metrics_folder = metrics_folder
         self._grace_seconds = grace_seconds
         self._workers: set[Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,11 +106,19 @@ class Workers:
             f"--parent={os.getpid()}",
             f"--control={self._control_path}",
             pass_fds=(self._socket_fd, lifeline.child_end),
+            env=self._environment(),
         )
         worker = Worker(process, lifeline)
         self._workers.add(worker)
         self._own(self._watch(worker))
         return worker
+
+    def _environment(self) -> dict[str, str]:
+        """Several workers share their metrics through files, so that whichever is asked tells of all."""
+        if self._count == 1:
+            return dict(os.environ)
+        self._metrics_folder.mkdir(mode=0o700, exist_ok=True)
+        return {**os.environ, METRICS_FOLDER: str(self._metrics_folder)}
 
     async def _until_ready(self, worker: Worker) -> None:
         ready = asyncio.ensure_future(worker.is_ready.wait())
@@ -123,6 +137,8 @@ class Workers:
         code = await worker.process.wait()
         self._workers.discard(worker)
         worker.lifeline.close()
+        # As prometheus_client's mark_process_dead does: the calls in flight of a dead worker are none.
+        (self._metrics_folder / f"gauge_livesum_{worker.process.pid}.db").unlink(missing_ok=True)
         if worker.is_leaving or self._is_stopping:
             return
         _LOG.error("worker %d ended with status %s; starting another", worker.process.pid, code)
