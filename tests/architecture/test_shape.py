@@ -71,7 +71,9 @@ def test_broad_excepts_say_which_boundary_they_are(module):
             passes_on = any(isinstance(one, ast.Raise) and one.exc is None for one in node.body)
             if (node.type is None or name in {"Exception", "BaseException"}) and not passes_on:
                 said = lines[node.lineno - 1] + lines[node.lineno]
-                assert re.search(r"# (noqa: BLE001 - )?\w+", said), f"{path}:{node.lineno}: say why everything is caught"
+                assert re.search(r"# (noqa: BLE001 - )?\w+", said), (
+                    f"{path}:{node.lineno}: say why everything is caught"
+                )
 
 
 def test_import_contracts_have_no_exceptions():
