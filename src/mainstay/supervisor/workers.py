@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,10 +63,12 @@ class Workers:
         """
         async with self._restart:
             old = [worker for worker in self._workers if not worker.is_leaving]
-            new = [await self._spawn() for _ in range(self._count)]
+            new: list[Worker] = []
             try:
+                for _ in range(self._count):
+                    new.append(await self._spawn())  # noqa: PERF401 - those before one that fails must be known
                 await asyncio.gather(*(self._until_ready(worker) for worker in new))
-            except MainstayError:
+            except BaseException:  # a restart whose caller has gone away is cancelled
                 for worker in new:
                     self._kill(worker)
                 raise
@@ -96,8 +99,21 @@ class Workers:
         return sorted(worker.process.pid for worker in self._workers)
 
     async def _spawn(self) -> Worker:
-        lifeline = Lifeline()
-        process = await asyncio.create_subprocess_exec(
+        try:
+            with ExitStack() as undo:
+                lifeline = Lifeline()
+                undo.callback(lifeline.close)
+                process = await self._execute(lifeline)
+                undo.pop_all()
+        except OSError as error:
+            raise UnavailableError(f"A worker cannot be started: {error}.") from error
+        worker = Worker(process, lifeline)
+        self._workers.add(worker)
+        self._own(self._watch(worker))
+        return worker
+
+    async def _execute(self, lifeline: Lifeline) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "mainstay.server",
@@ -108,10 +124,6 @@ class Workers:
             pass_fds=(self._socket_fd, lifeline.child_end),
             env=self._environment(),
         )
-        worker = Worker(process, lifeline)
-        self._workers.add(worker)
-        self._own(self._watch(worker))
-        return worker
 
     def _environment(self) -> dict[str, str]:
         """Several workers share their metrics through files, so that whichever is asked tells of all."""
@@ -142,14 +154,30 @@ class Workers:
         if worker.is_leaving or self._is_stopping:
             return
         _LOG.error("worker %d ended with status %s; starting another", worker.process.pid, code)
-        await asyncio.sleep(self._pause_seconds)
-        self._pause_seconds = min(max(1.0, self._pause_seconds * 2), _LONGEST_PAUSE_SECONDS)
-        if not self._is_stopping:
-            replacement = await self._spawn()
+        while (replacement := await self._replacement()) is None and self._is_short():
+            pass
+        if replacement is not None:
             try:
                 await self._until_ready(replacement)
             except UnavailableError as error:
                 _LOG.error("%s", error.message)  # its own watcher goes on trying
+
+    async def _replacement(self) -> Worker | None:
+        """Start a worker after a pause, if one is missing then; None if none is, or none can be started now."""
+        await asyncio.sleep(self._pause_seconds)
+        self._pause_seconds = min(max(1.0, self._pause_seconds * 2), _LONGEST_PAUSE_SECONDS)
+        async with self._restart:  # which counts its workers itself
+            if not self._is_short():
+                return None
+            try:
+                return await self._spawn()
+            except UnavailableError as error:
+                _LOG.error("%s", error.message)
+                return None
+
+    def _is_short(self) -> bool:
+        staying = sum(not worker.is_leaving for worker in self._workers)
+        return staying < self._count and not self._is_stopping
 
     async def _leave(self, worker: Worker) -> None:
         worker.is_leaving = True
