@@ -4,7 +4,11 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
+from mainstay.api import http_protocol
 from mainstay.api.app import DRAIN
+from mainstay.server import listener as listener_module
 from mainstay.server.listener import Listener
 
 REQUEST = b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -29,9 +33,25 @@ class Recorder:
             except asyncio.CancelledError as error:
                 self.cancel_message = error.args
                 self.cancelled.set()
+        if scope["path"] == "/flood":
+            await self.flood(send)
         body = scope["path"].encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
+
+    async def flood(self, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+@pytest.fixture
+def short_keep_alive(monkeypatch):
+    monkeypatch.setattr(listener_module, "_KEEP_ALIVE_SECONDS", 0.2)
 
 
 @asynccontextmanager
@@ -81,6 +101,61 @@ async def test_a_silent_connection_is_cut_off_in_time():
     async with listening(Recorder(), header_timeout_seconds=1) as (port, _):
         reader, writer = await connect(port)
         assert b" 408 " in await read_all(reader)
+        await close(writer)
+
+
+async def test_blank_lines_are_no_beginning_of_a_request():
+    async with listening(Recorder(), header_timeout_seconds=1) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"\r\n\r\n")
+        assert b" 408 " in await read_all(reader)
+        await close(writer)
+
+
+@pytest.mark.usefixtures("short_keep_alive")
+async def test_blank_lines_do_not_keep_an_idle_connection():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(REQUEST % b"a")
+        await asyncio.wait_for(reader.readuntil(b"/a"), 5)
+        writer.write(b"\r\n")
+        assert await read_all(reader) == b""
+        await close(writer)
+
+
+@pytest.mark.usefixtures("short_keep_alive")
+async def test_a_body_that_comes_after_its_answer_does_not_keep_the_connection():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"/a"), 5)
+        writer.write(b"hello")
+        assert await read_all(reader) == b""
+        await close(writer)
+
+
+async def test_a_caller_that_stops_reading_cancels_its_request_in_time(monkeypatch):
+    monkeypatch.setattr(http_protocol, "_UNREAD_SECONDS", 0.5)
+    app = Recorder()
+    async with listening(app) as (port, _):
+        _, writer = await connect(port)
+        writer.write(REQUEST % b"flood")
+        await asyncio.wait_for(app.cancelled.wait(), 10)
+        await close(writer)
+
+
+async def test_a_caller_that_reads_slowly_is_not_taken_for_gone(monkeypatch):
+    monkeypatch.setattr(http_protocol, "_UNREAD_SECONDS", 1.5)
+    app = Recorder()
+    async with listening(app) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(REQUEST % b"flood")
+        for _ in range(6):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(app.cancelled.wait(), 0.5)
+            for _ in range(64):
+                await reader.read(65_536)
+        assert not app.cancelled.is_set()
         await close(writer)
 
 

@@ -133,7 +133,7 @@ def test_rolling_restarts_under_load_refuse_nothing_and_cut_no_stream(install, v
     for thread in threads:
         thread.join(30)
     assert failures == []
-    assert len(answered) > 16
+    assert len(answered) >= len(threads)
     assert set(answered) == {"stop"}
 
 

@@ -59,7 +59,7 @@ async def _scripted(install, vendor, seconds):
     assert len(stalls) >= STREAMS
     assert max(stalls) < 1.0
     assert memory_bytes(worker) - before < 8 * 1024 * 1024
-    assert open_files(worker) <= files + 8
+    assert until(lambda: open_files(worker) <= files + 8), (files, open_files(worker))
 
 
 async def _real(install, seconds):

@@ -128,6 +128,7 @@ class Exchange:
     async def start_events(self, headers: Iterable[Header] = ()) -> None:
         """Open a stream of server-sent events."""
         await self._start(200, [*_EVENT_STREAM, *headers])
+        self.headers = {}  # a stream may stay open for long
 
     async def send_events(self, chunks: list[bytes]) -> None:
         """Send each chunk as one `data:` event; LF only, since some clients read nothing else."""

@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 protocol, with what a service on an open network needs besides.
 
 - A request's headers must arrive within a time, and be of a size; uvicorn bounds neither (0.54).
-- A caller that goes away cancels its request at once, without a task per request that watches for it.
+- A caller that goes away cancels its request at once, without a task per request that watches for it; one that stops
+  reading its answer is taken to have gone.
 - What cannot be parsed as HTTP is refused in the shape of every other error.
 """
 
@@ -20,6 +21,8 @@ from mainstay.api.response_cycle import ResponseCycle
 
 HEADERS_LIMIT_BYTES = 64 * 1024
 _BODY_SILENCE_SECONDS = 60.0
+_UNREAD_SECONDS = 60.0
+"""How long an answer may wait for its caller to take any more of it."""
 _LINGER_SECONDS = 1.0
 _BAD_REQUEST = (
     b'{"error":{"message":"This is not a valid HTTP/1.1 request.","type":"invalid_request_error",'
@@ -35,7 +38,10 @@ _CLOSE = b"content-type: application/json\r\nconnection: close\r\ncontent-length
 class HttpProtocol(HttpToolsProtocol):
     """One connection. `server_state.connections` holds all of them, for `sweep` and for draining."""
 
-    __slots__ = ("_deadline", "_header_bytes", "_header_timeout", "_is_in_head", "_is_leaving", "_is_refused", "_task")
+    __slots__ = (
+        "_deadline", "_header_bytes", "_header_timeout", "_is_in_head", "_is_leaving", "_is_refused", "_task",
+        "_unsent_bytes", "_unsent_since",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,6 +59,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._task: asyncio.Task[None] | None = None
         self._is_leaving = False
         self._is_refused = False
+        self._unsent_bytes = 0
+        self._unsent_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Start waiting for the first request's headers."""
@@ -71,9 +79,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Feed the parser; a body that is being sent keeps its connection alive."""
         if self._is_refused:
             return
-        if not self._is_in_head and self._deadline is not None:
+        is_in_body = self.cycle is not None and not self._is_in_head
+        if is_in_body and self._deadline is not None:
             self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
         super().data_received(data)
+        self._time_idleness()
         if self._is_in_head:
             # The parser keeps an unfinished header to itself, however long it grows.
             self._count_header_bytes(len(data))
@@ -122,9 +132,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(b"400 Bad Request", _BAD_REQUEST)
 
     def close_if_late(self, now: float) -> None:
-        """Close the connection when its request's headers or body have not come in time."""
+        """Close the connection when its request has not come, or its answer was not taken, in time."""
         if self._deadline is not None and now > self._deadline:
             self._refuse(b"408 Request Timeout", b"")
+        elif self._is_unread(now):
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        """The caller has taken a good part of what was waiting for it."""
+        self._unsent_bytes = 0
+        super().resume_writing()
 
     def leave(self) -> None:
         """Close after the answer to the request that is open, or to the next one.
@@ -150,6 +167,19 @@ class HttpProtocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
         return cycle is not None and not cycle.response_complete
+
+    def _is_unread(self, now: float) -> bool:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if not unsent_bytes or unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes, self._unsent_since = unsent_bytes, now
+        return now - self._unsent_since > _UNREAD_SECONDS
+
+    def _time_idleness(self) -> None:
+        """Begin the keep-alive time again: any byte ends it, also a blank line or the rest of a refused body."""
+        is_timed = self._deadline is not None or self.timeout_keep_alive_task is not None
+        if is_timed or self._is_in_head or self._is_answering() or self.transport.is_closing():
+            return
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         # The base makes its own kind of cycle, in the middle of a long method; ours differs in how it writes only.

@@ -56,6 +56,7 @@ class ModelCalls:
         # The head waits for the first batch: a target that fails before it has said anything is an HTTP error.
         async with await self._calls.stream(call) as served, aclosing(served.batches()) as batches:
             first: list[bytes] = await anext(batches, [])
+            call.request.release_body()
             if call.request.operation is Operation.CHAT:
                 first = exchange.dialect.first_chunks(first)
             headers = exchange.dialect.limit_headers(served.remaining) + self._target_headers(exchange, call)

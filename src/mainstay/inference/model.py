@@ -49,6 +49,11 @@ class Request:
     deadline_seconds: float | None = None
     """Monotonic time by which the whole call must have ended."""
 
+    def release_body(self) -> None:
+        """Forget the body, once no target will be asked again: a prompt is large, and a stream may be long."""
+        self.body = b""
+        self.fields = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -7,7 +7,6 @@ tell (a cut answer has no usage) is estimated and marked so.
 from mainstay.inference import InferenceError, Operation, Request, Usage
 from mainstay.kit.clock import Clock
 from mainstay.kit.errors import MainstayError
-from mainstay.kit.ids import new_id
 from mainstay.platform.gateway.router import Deployment
 from mainstay.platform.identity.caller import Caller
 from mainstay.platform.metering.journal import CallEnd, CallStart, Journal, Outcome
@@ -31,7 +30,7 @@ class Accounts:
         """Write the start down. Raises UnavailableError, with nothing reserved, when it cannot be written."""
         target = deployment.target
         start = CallStart(
-            call_id=new_id("call_"),
+            call_id="call_" + request.request_id.removeprefix("req_"),
             request_id=request.request_id,
             organisation_id=caller.organisation_id,
             project_id=caller.project_id,

@@ -170,12 +170,13 @@ class Pool:
             raise PoolExhausted(f"All connections to {self._name} are busy and {len(self._queue)} calls wait for one.")
         turn: asyncio.Future[Connection | None] = loop.create_future()
         self._queue.append(turn)
+        patience = loop.time() + self._limits.wait_seconds
         try:
-            async with asyncio.timeout_at(min(loop.time() + self._limits.wait_seconds, deadline)):
+            async with asyncio.timeout_at(min(patience, deadline)):
                 return await turn
         except TimeoutError as error:
             self._give_back(turn)
-            if loop.time() >= deadline:
+            if deadline <= patience:  # not the clock, which may be a millisecond short of what the timer waited for
                 raise DeadlineExceeded(f"No connection to {self._name} came free before the deadline.") from error
             raise PoolExhausted(f"No connection to {self._name} came free in time.") from error
         except asyncio.CancelledError:
