@@ -144,21 +144,6 @@ async def test_a_caller_that_stops_reading_cancels_its_request_in_time(monkeypat
         await close(writer)
 
 
-async def test_a_caller_that_reads_slowly_is_not_taken_for_gone(monkeypatch):
-    monkeypatch.setattr(http_protocol, "_UNREAD_SECONDS", 1.5)
-    app = Recorder()
-    async with listening(app) as (port, _):
-        reader, writer = await connect(port)
-        writer.write(REQUEST % b"flood")
-        for _ in range(6):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(app.cancelled.wait(), 0.5)
-            for _ in range(64):
-                await reader.read(65_536)
-        assert not app.cancelled.is_set()
-        await close(writer)
-
-
 async def test_headers_over_the_limit_are_refused_in_the_error_shape():
     async with listening(Recorder()) as (port, _):
         reader, writer = await connect(port)

@@ -79,8 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Feed the parser; a body that is being sent keeps its connection alive."""
         if self._is_refused:
             return
-        is_in_body = self.cycle is not None and not self._is_in_head
-        if is_in_body and self._deadline is not None:
+        if self._has_had_request() and not self._is_in_head and self._deadline is not None:
             self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
         super().data_received(data)
         self._time_idleness()
@@ -163,6 +162,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._task.cancel(DRAIN)
         else:
             self.transport.close()
+
+    def _has_had_request(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None
 
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
