@@ -14,8 +14,9 @@ from mainstay.kit.errors import InvalidRequestError
 from mainstay.platform.catalog.catalog import Catalog
 from mainstay.platform.catalog.errors import StoreError
 from mainstay.platform.catalog.sources import Origins
-from mainstay.platform.catalog.store import Store, default_models_directory
+from mainstay.platform.catalog.store import Store
 from mainstay.platform.catalog.weights import HuggingFace, ModelFile, Weights
+from mainstay.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,7 +112,7 @@ def _writing(store: Store) -> Iterator[None]:
 
 
 def _store() -> Store:
-    root = default_models_directory(os.environ)
+    root = Settings.load().models_folder
     if root.exists() and not root.is_dir():
         raise InvalidRequestError(f"{root} is not a directory; set MAINSTAY_MODELS to one.")
     return Store(root)
