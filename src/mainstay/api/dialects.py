@@ -5,6 +5,7 @@ responses recorded from it.
 """
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ Header = tuple[bytes, bytes]
 
 _ENCODE = msgspec.json.encode
 _HARD_QUOTA = "insufficient_quota"
+_is_word = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
 
 
 class Dialect:
@@ -93,7 +95,7 @@ class Dialect:
 
 
 class _Prelude(msgspec.Struct):
-    choices: list[msgspec.Raw] = []
+    choices: list[msgspec.Raw] | None = None
 
 
 def _is_prelude(chunk: bytes) -> bool:
@@ -134,9 +136,11 @@ class AzureDialect(Dialect):
         return chunks if chunks and _is_prelude(chunks[0]) else [_AZURE_PRELUDE, *chunks]
 
     def error_headers(self, error: MainstayError) -> list[Header]:
-        """As OpenAI's, and the code that azure-ai-inference reads."""
-        code = str(self._error(error)["code"]).encode("latin-1", "replace")
-        return [*super().error_headers(error), (b"x-ms-error-code", code)]
+        """As OpenAI's, and the code that azure-ai-inference reads; a vendor's code may be any text at all."""
+        headers, code = super().error_headers(error), self._error(error)["code"]
+        if code is not None and _is_word(code):
+            headers.append((b"x-ms-error-code", code.encode()))
+        return headers
 
     def _error(self, error: MainstayError) -> dict[str, Any]:  # a JSON object, as the vendor defines it
         if error.status in (400, 413):

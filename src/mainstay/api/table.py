@@ -1,6 +1,6 @@
 """The route table: every address of the service, in one list."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mainstay.api.dialects import AzureDialect, Dialect
@@ -9,7 +9,7 @@ from mainstay.api.model_calls import ModelCalls
 from mainstay.api.model_list import ModelLists
 from mainstay.api.openapi import OpenApi
 from mainstay.api.retired import RETIRED, refuse_retired
-from mainstay.api.routes import Route
+from mainstay.api.routes import Handler, Route
 from mainstay.api.usage import UsageReports
 from mainstay.inference import Operation
 from mainstay.platform.identity.authorize import Action
@@ -64,62 +64,49 @@ def build_routes(handlers: Handlers, openai: Dialect, azure: AzureDialect) -> It
 
 
 def _model_routes(base: str, handlers: Handlers, dialect: Dialect) -> Iterator[Route]:
+    yield from _call_routes(base, dialect, handlers.model_calls.handler)
+    lists = handlers.model_lists
+    yield _list_route(base + "/models", dialect, lists.list, ModelList)
+    yield _list_route(base + "/models/{model:path}", dialect, lists.show, Model)
+
+
+def _classic_routes(handlers: Handlers, azure: Dialect) -> Iterator[Route]:
+    yield from _call_routes(_AZURE_DEPLOYMENT, azure, handlers.model_calls.classic_handler, _API_VERSION)
+    lists = handlers.model_lists
+    for path in ("/models", "/deployments"):
+        yield _list_route(_AZURE_CLASSIC + path, azure, lists.list_classic, ModelList, query=_API_VERSION)
+    yield _list_route(_AZURE_CLASSIC + "/models/{model}", azure, lists.show, Model, query=_API_VERSION)
+
+
+def _call_routes(
+    base: str, dialect: Dialect, handler_of: Callable[[Operation], Handler], query: tuple[str, ...] = ()
+) -> Iterator[Route]:
     for call in _MODEL_CALLS:
         yield Route(
             method="POST",
             path=base + call.path,
             action=Action.CALL_MODEL,
             dialect=dialect,
-            handler=handlers.model_calls.handler(call.operation),
+            handler=handler_of(call.operation),
             summary=call.summary,
             request=call.request,
             response=call.response,
             streams=call.operation is not Operation.EMBEDDINGS,
-        )
-    for path, handler, response in (
-        ("/models", handlers.model_lists.list, ModelList),
-        ("/models/{model:path}", handlers.model_lists.show, Model),
-    ):
-        yield Route(
-            method="GET",
-            path=base + path,
-            action=Action.READ_MODELS,
-            dialect=dialect,
-            handler=handler,
-            summary="The deployments that the key may use.",
-            response=response,
+            query=query,
         )
 
 
-def _classic_routes(handlers: Handlers, azure: Dialect) -> Iterator[Route]:
-    for call in _MODEL_CALLS:
-        yield Route(
-            method="POST",
-            path=_AZURE_DEPLOYMENT + call.path,
-            action=Action.CALL_MODEL,
-            dialect=azure,
-            handler=handlers.model_calls.classic_handler(call.operation),
-            summary=call.summary,
-            request=call.request,
-            response=call.response,
-            streams=call.operation is not Operation.EMBEDDINGS,
-            query=_API_VERSION,
-        )
-    for path, handler, response in (
-        ("/models", handlers.model_lists.list_classic, ModelList),
-        ("/deployments", handlers.model_lists.list_classic, ModelList),
-        ("/models/{model}", handlers.model_lists.show, Model),
-    ):
-        yield Route(
-            method="GET",
-            path=_AZURE_CLASSIC + path,
-            action=Action.READ_MODELS,
-            dialect=azure,
-            handler=handler,
-            summary="The deployments that the key may use.",
-            response=response,
-            query=_API_VERSION,
-        )
+def _list_route(path: str, dialect: Dialect, handler: Handler, response: type, *, query: tuple[str, ...] = ()) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        action=Action.READ_MODELS,
+        dialect=dialect,
+        handler=handler,
+        summary="The deployments that the key may use.",
+        response=response,
+        query=query,
+    )
 
 
 def _operational(handlers: Handlers, openai: Dialect) -> Iterator[Route]:
