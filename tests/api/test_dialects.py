@@ -67,6 +67,19 @@ def test_retry_after_is_given_in_seconds_and_milliseconds():
     assert told == {"retry-after": "2", "retry-after-ms": "1250"}
 
 
+@pytest.mark.parametrize("code", ["a\r\nset-cookie: b", "caf\xe9", "x" * 2000, None])
+def test_a_vendors_code_that_is_no_word_stays_out_of_the_headers(code):
+    error = InferenceError("no", failure=Failure.INVALID_REQUEST, status=400)
+    error.code = code
+    assert "x-ms-error-code" not in headers(AZURE, error)
+    assert body(AZURE, error)["code"] == code
+
+
+def test_a_vendors_code_is_in_the_headers_for_azures_callers():
+    error = InferenceError("no", failure=Failure.INVALID_REQUEST, status=400, code="content_filter")
+    assert headers(AZURE, error) == {"x-ms-error-code": "content_filter"}
+
+
 def test_an_empty_quota_tells_the_sdk_not_to_try_again():
     assert headers(OPENAI, RateLimitedError("spent", code="insufficient_quota"))["x-should-retry"] == "false"
 
@@ -94,6 +107,12 @@ def test_azures_callers_get_the_vendors_annotations_or_empty_ones():
     added, chunk = AZURE.first_chunks([CHUNK])
     assert json.loads(added)["prompt_filter_results"] == [{"prompt_index": 0, "content_filter_results": {}}]
     assert chunk == CHUNK
+
+
+def test_annotations_may_come_with_null_in_place_of_choices():
+    prelude = PRELUDE.replace(b"[],", b"null,", 1)
+    assert AZURE.first_chunks([prelude, CHUNK]) == [prelude, CHUNK]
+    assert OPENAI.first_chunks([prelude, CHUNK]) == [CHUNK]
 
 
 def test_openais_callers_never_see_a_chunk_without_choices_first():
