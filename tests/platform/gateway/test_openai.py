@@ -7,6 +7,7 @@ from tests.platform.gateway.conftest import KEY, make_request, read
 from mainstay.inference import InferenceError, Operation, Usage
 from mainstay.kit.errors import ConfigurationError
 from mainstay.platform.gateway import ProviderKind
+from mainstay.platform.gateway.dialects.openai_usage import UsageObject
 from mainstay.testing.vendor import Reply, ToolCall, Vendor
 
 
@@ -54,9 +55,13 @@ async def test_usage_and_model_are_read_and_the_body_is_passed_on(open_model):
     assert msgspec.json.decode(answer.body)["choices"][0]["message"]["content"] == reply.text
 
 
-async def test_usage_in_the_style_of_responses_is_read():
-    from mainstay.platform.gateway.dialects.openai_usage import UsageObject
+@pytest.mark.parametrize("claimed", [10**9, 2**62, 10**400], ids=["most", "64 bits", "400 digits"])
+def test_a_number_of_tokens_that_cannot_be_is_bounded(claimed):
+    usage = UsageObject(prompt_tokens=claimed, completion_tokens=-claimed).read()
+    assert usage == Usage(prompt_tokens=10**9)
 
+
+async def test_usage_in_the_style_of_responses_is_read():
     text = (
         b'{"input_tokens":4,"output_tokens":3,"input_tokens_details":{"cached_tokens":1},"output_tokens_details":null}'
     )

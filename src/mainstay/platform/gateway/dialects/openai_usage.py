@@ -4,6 +4,9 @@ import msgspec
 
 from mainstay.inference import Usage
 
+_MOST_TOKENS = 1_000_000_000
+"""No call takes more; a vendor's nonsense must not fill up sums, limits and the database's integers."""
+
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
@@ -27,8 +30,12 @@ class UsageObject(msgspec.Struct):
         prompt_details = self.prompt_tokens_details or self.input_tokens_details
         completion_details = self.completion_tokens_details or self.output_tokens_details
         return Usage(
-            prompt_tokens=max(0, self.prompt_tokens or self.input_tokens or 0),
-            completion_tokens=max(0, self.completion_tokens or self.output_tokens or 0),
-            cached_tokens=max(0, (prompt_details and prompt_details.cached_tokens) or 0),
-            reasoning_tokens=max(0, (completion_details and completion_details.reasoning_tokens) or 0),
+            prompt_tokens=_bounded(self.prompt_tokens or self.input_tokens),
+            completion_tokens=_bounded(self.completion_tokens or self.output_tokens),
+            cached_tokens=_bounded(prompt_details.cached_tokens if prompt_details else None),
+            reasoning_tokens=_bounded(completion_details.reasoning_tokens if completion_details else None),
         )
+
+
+def _bounded(tokens: int | None) -> int:
+    return min(max(0, tokens or 0), _MOST_TOKENS)
