@@ -117,6 +117,23 @@ async def test_cancelled_waiting_calls_lose_no_slot(vendor):
         await asyncio.wait_for(asyncio.gather(*(call(pool) for _ in range(10))), 5)
 
 
+async def test_a_connection_that_breaks_as_a_cancelled_call_gets_it_frees_one_slot(vendor):
+    async with opened(vendor, max_connections=1) as pool:
+        take_back = pool.released
+
+        def hand_on_and_break(connection):
+            take_back(connection)
+            connection.abort()
+            second.cancel()
+
+        pool.released = hand_on_and_break
+        first, second = asyncio.create_task(call(pool)), asyncio.create_task(call(pool))
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert second.cancelled()
+        await pool.aclose()
+        assert pool.open_connections == 0
+
+
 async def test_cancelling_a_call_closes_its_connection(vendor):
     async with opened(vendor) as pool:
         task = asyncio.create_task(call(pool, b'{"model":"fault:silent"}'))

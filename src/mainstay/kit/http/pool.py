@@ -190,9 +190,9 @@ class Pool:
                 self._queue.remove(turn)
             return
         connection = turn.result()
-        if connection is None or not connection.is_open:
+        if connection is None:
             self._free_slot()
-        else:
+        elif connection.is_open:  # one that is closed frees its slot itself, in `lost`
             self.released(connection)
 
     def _hand_over(self, connection: Connection | None) -> bool:
