@@ -39,7 +39,9 @@ def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: Loc
         one.name: Deployment(one.name, tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)))
         for one in settings.deployments
     }
-    return Table(deployments=deployments, aliases=dict(settings.aliases), pools=pools)
+    # The router takes one step; an alias may lead to another.
+    aliases = {alias: found.name for alias in settings.aliases if (found := settings.find_deployment(alias))}
+    return Table(deployments=deployments, aliases=aliases, pools=pools)
 
 
 def _provider(declared: ProviderSettings) -> Provider:

@@ -1,0 +1,28 @@
+"""From settings to what the gateway routes by."""
+
+from mainstay.platform.gateway import Router
+from mainstay.server.targets import build_table
+from mainstay.settings import Settings
+
+CONFIGURATION = """
+[[providers]]
+name = "vendor"
+kind = "openai"
+base_url = "http://127.0.0.1:1/v1"
+api_key = "sk-vendor"
+
+[[deployments]]
+name = "big"
+targets = [{ provider = "vendor", model = "gpt-4.1" }]
+
+[aliases]
+"gpt-4o" = "gpt-4.1"
+"gpt-4.1" = "big"
+"""
+
+
+def test_an_alias_of_an_alias_leads_to_the_deployment_at_its_end(tmp_path):
+    (tmp_path / "mainstay.toml").write_text(CONFIGURATION)
+    router = Router(build_table(Settings.load(tmp_path, {}), kept={}, local=None))
+    assert router.names() == ["big", "gpt-4.1", "gpt-4o"]
+    assert {router.resolve(name).name for name in router.names()} == {"big"}
