@@ -29,6 +29,7 @@ class Worker:
         self._connection: Connection | None = None
         self._endpoints = ControlEndpoints(lambda: self._connection)
         self._parts: Parts
+        self._is_composed = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -42,6 +43,7 @@ class Worker:
             self._parts = await compose(
                 self._settings, stack, endpoints=self._endpoints, local_key=str(welcome["local_key"])
             )
+            self._is_composed.set()
             server = self._settings.server
             listener = Listener(self._parts.app, self._listening, header_timeout_seconds=server.header_timeout_seconds)
             await listener.start()
@@ -69,10 +71,12 @@ class Worker:
 
     async def _reload(self, connection: Connection, params: Params) -> Any:  # control calls carry JSON
         del connection, params
+        await self._is_composed.wait()  # a worker that starts may have read the old file
         self._settings = self._parts.reload(Settings.load(self._settings.home))
 
     async def _keys_changed(self, connection: Connection, params: Params) -> Any:  # control calls carry JSON
         del connection, params
+        await self._is_composed.wait()
         await self._parts.keyring.refresh()
 
     def _note_engine(self, told: Params) -> None:
