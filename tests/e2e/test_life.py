@@ -78,6 +78,16 @@ def test_a_second_server_on_the_same_port_says_what_to_do(install, vendor):
     assert f"Port {port}" in refused.stderr
 
 
+def test_a_second_server_in_the_same_home_is_refused_and_harms_nobody(install, vendor):
+    server = install(vendor_configuration(vendor().port)).start()
+    refused = server.command("serve", check=False)
+    assert refused.returncode == 1
+    assert "already" in refused.stderr
+    server.command("restart")
+    with client_of(server, server.create_key()) as client:
+        assert client.chat.completions.create(model="upstream", messages=HELLO).choices
+
+
 def test_a_good_file_is_reloaded_and_a_bad_one_changes_nothing(install, vendor):
     port = vendor().port
     server = install(vendor_configuration(port)).start()

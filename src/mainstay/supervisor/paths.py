@@ -1,5 +1,6 @@
 """Where an installation keeps what lives only while it runs: the sockets and the address."""
 
+import fcntl
 import hashlib
 import os
 import stat
@@ -30,6 +31,23 @@ def prepare_run_directory(home: Path) -> Path:
         raise ConfigurationError(f"{directory} belongs to somebody else; remove it or move MAINSTAY_HOME.")
     directory.chmod(0o700)
     return directory
+
+
+def claim_run_directory(directory: Path, *, home: Path) -> int:
+    """Lock it for this process, until the returned descriptor is closed or the process ends, however it ends.
+
+    Raises ConfigurationError when another server has it: the two would take each other's sockets away.
+    """
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"A server already runs from {home}, or is still ending its calls. Stop it, or give this one a home of its "
+            "own by MAINSTAY_HOME."
+        ) from error
+    return descriptor
 
 
 def control_path(home: Path) -> Path:

@@ -12,7 +12,7 @@ from mainstay.platform.engine.spec import EngineSettings
 from mainstay.server.local_models import LocalModels
 from mainstay.settings import Settings
 from mainstay.supervisor.listening import listen
-from mainstay.supervisor.paths import address_path, control_path, prepare_run_directory
+from mainstay.supervisor.paths import address_path, claim_run_directory, control_path, prepare_run_directory
 from mainstay.supervisor.process import Supervisor, SupervisorSettings
 from mainstay.supervisor.specs import Specs
 
@@ -29,6 +29,7 @@ def serve(settings: Settings, *, announce: Announce | None = None) -> None:
     _raise_descriptor_limit()
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     run_directory = prepare_run_directory(settings.home)
+    claim_run_directory(run_directory, home=settings.home)  # for as long as this process lives
     shutil.rmtree(run_directory / "metrics", ignore_errors=True)
     local = LocalModels.of(settings)
     settings = local.complete(settings)
