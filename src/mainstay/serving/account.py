@@ -69,6 +69,7 @@ class Account:
 
     __slots__ = (
         "_accounts",
+        "_answer_bytes",
         "_began",
         "_chunks",
         "_first_token",
@@ -88,6 +89,7 @@ class Account:
         self._first_token: float | None = None
         self._last_token: float | None = None
         self._chunks = 0
+        self._answer_bytes = 0
         self._is_open = True
 
     def remaining(self) -> Remaining:
@@ -101,6 +103,10 @@ class Account:
             self._first_token = now
         self._last_token = now
         self._chunks += count
+
+    def count_answer(self, size_bytes: int) -> None:
+        """Note the size of an answer that came in one piece."""
+        self._answer_bytes = size_bytes
 
     def finish(self, usage: Usage | None, model: str | None) -> None:
         """The target has answered in full."""
@@ -157,7 +163,8 @@ class Account:
         if outcome is Outcome.ERROR and not self._chunks:
             return Usage()
         prompt = self._prompt_bytes // _BYTES_PER_TOKEN + 1
-        completion = 0 if self.start.operation == Operation.EMBEDDINGS else self._chunks
+        answer = self._chunks or self._answer_bytes // _BYTES_PER_TOKEN
+        completion = 0 if self.start.operation == Operation.EMBEDDINGS else answer
         return Usage(prompt_tokens=prompt, completion_tokens=completion)
 
     def _since_start(self, moment: float | None) -> float | None:

@@ -125,6 +125,7 @@ class Calls:
         except BaseException as error:
             account.abandon(error)
             raise
+        account.count_answer(len(answer.body))
         account.finish(answer.usage, answer.model)
         return ServedAnswer(answer, account.remaining())
 
