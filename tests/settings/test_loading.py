@@ -465,3 +465,74 @@ def string(text: str) -> str:
 
 def test_documents_of_these_tests_are_toml():
     assert tomllib.loads("".join(toml_lines({"a": [{"b": "é"}, 1.5], "": True}))) == {"a": [{"b": "é"}, 1.5], "": True}
+
+
+# Some tables only
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[server]\nport = 'x'\n", "mainstay.toml:2: server.port must be"),
+        ("[server\n", "mainstay.toml:1: Expected"),
+        ("[[providers]]\nname = 'p'\n", "mainstay.toml:1: "),
+        ("[sever]\n", "mainstay.toml:1: Unknown key"),
+    ],
+)
+def test_mistakes_outside_the_tables_that_are_needed_are_told_and_do_no_harm(home: Path, text: str, problem: str):
+    write(home, text)
+    found = Settings.load(home, {}, only=("database",))
+    assert str(found.problems[0]).startswith(problem)
+    assert found.database_url.reveal() == f"sqlite:///{home}/mainstay.db"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[database]\nurl = 'x'\n",
+        "[database]\nulr = 'sqlite:////x'\n",
+        "[databse]\nurl = 'sqlite:////x'\n",
+        "[database]\nurl = 'sqlite:////x'\n[server",
+    ],
+)
+def test_no_other_database_is_taken_than_the_one_that_was_perhaps_meant(home: Path, text: str):
+    write(home, text)
+    with pytest.raises(SettingsError):
+        Settings.load(home, {}, only=("database",))
+
+
+def test_file_that_cannot_be_parsed_does_not_matter_to_what_a_variable_says(home: Path):
+    write(home, "[database]\nurl = 'sqlite:////x'\n[server")
+    found = Settings.load(home, {"MAINSTAY_DATABASE_URL": "sqlite:////y"}, only=("database",))
+    assert (found.database_url.reveal(), len(found.problems)) == ("sqlite:////y", 1)
+
+
+def test_key_variable_that_only_the_server_needs_is_a_warning(home: Path):
+    write(home, PROVIDER + "api_key_env = 'AZURE_KEY'\n")
+    (warning,) = Settings.load(home, {}, needs_keys=False).warnings
+    expected = 'AZURE_KEY is not set in this shell; the server needs it when it starts, as the key of "p".'
+    assert str(warning) == f"mainstay.toml:5: {expected}"
+    with pytest.raises(SettingsError, match="AZURE_KEY is not set"):
+        Settings.load(home, {})
+
+
+def test_mistake_that_a_variable_hides_is_a_warning(home: Path):
+    (warning,) = load(home, "[server]\nport = 'x'\n", MAINSTAY_PORT="8000").warnings
+    assert str(warning).startswith('mainstay.toml:2: server.port must be a whole number from 0 to 65535, not "x".')
+    assert warning.message.endswith(" MAINSTAY_PORT is used instead.")
+
+
+def test_array_that_is_empty_is_called_so(home: Path):
+    (line,) = problems(home, '[[deployments]]\nname = "chat"\ntargets = []\n')
+    assert line.endswith("must be an array of 1 to 64 elements, not an empty one.")
+
+
+def test_values_that_are_wrong_themselves_are_told_beside_what_else_is_wrong(home: Path):
+    text = '[server]\nhost = "not a host"\n[[providers]]\nname = "local"\nkind = "opneai"\nbase_url = "example.com"\n'
+    places = [line.partition(": ")[0] for line in problems(home, text)]
+    assert places == [f"mainstay.toml:{line}" for line in (2, 4, 5, 6)]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "fe80::1%eth0", "localhost", "my_host.example.org"])
+def test_address_or_name_of_a_host_is_right(home: Path, host: str):
+    assert load(home, f'[server]\nhost = "{host}"\n').server.host == host

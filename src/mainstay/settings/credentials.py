@@ -25,6 +25,8 @@ class Credentials:
     environ: Mapping[str, str]
     folder: Path
     """What relative paths are relative to."""
+    must_be_set: bool = True
+    """Whether this process needs the environment variables with keys; if not, a missing one is a warning."""
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
 
@@ -54,10 +56,18 @@ class Credentials:
     def _from_environment(self, variable: str, provider: Provider, path: KeyPath) -> Secret | None:
         text = self.environ.get(variable, "").strip()
         if not text:
-            message = f"The environment variable {variable} is not set; it must hold the key of provider"
-            self.faults.append((path, f"{message} {quote(provider.name)}."))
+            self._miss(variable, provider, path)
             return None
         return self._usable(text, provider, path)
+
+    def _miss(self, variable: str, provider: Provider, path: KeyPath) -> None:
+        name = quote(provider.name)
+        if self.must_be_set:
+            message = f"The environment variable {variable} is not set; it must hold the key of provider {name}."
+            self.faults.append((path, message))
+        else:
+            message = f"{variable} is not set in this shell; the server needs it when it starts, as the key of {name}."
+            self.warnings.append((path, message))
 
     def _from_file(self, file: Path, provider: Provider, path: KeyPath) -> Secret | None:
         try:

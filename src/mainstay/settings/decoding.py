@@ -46,6 +46,10 @@ class Decoder:
         for index, item in zip(self._kept.get(array, ()), items, strict=False):
             yield (*array, index), item
 
+    def is_kept(self, array: KeyPath, index: int) -> bool:
+        """Tell whether an element of an array is in the tree; what does not fit is not."""
+        return index in self._kept.get(array, ())
+
     def _table(self, kind: type[Table], value: object, path: KeyPath) -> Table | _Broken:
         if not isinstance(value, dict):
             return self._mismatch(kind, value, path)
@@ -111,7 +115,7 @@ class Decoder:
 
     def _mismatch(self, hint: object, value: object, path: KeyPath) -> _Broken:
         # A secret that is in the wrong place, or of the wrong type, is a secret still.
-        got = "something else" if unwrap(hint)[0] is Secret else quote(value)
+        got = "something else" if unwrap(hint)[0] is Secret else "an empty one" if value == [] else quote(value)
         self.faults.append((path, f"{_name(path)} must be {expectation(hint)}, not {got}.{_perhaps(hint, value)}"))
         return BROKEN
 

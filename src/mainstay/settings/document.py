@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,18 @@ class Origins:
         for length in range(len(path), 0, -1):
             if path[:length] in self.overrides:
                 return self.overrides[path[:length]]
-        line = self.lines.line(path)
-        return self.label if line is None else f"{self.label}:{line}"
+        return self.written(path)
 
     def exact(self, path: KeyPath) -> str:
         """Return who said exactly this: a variable, an option, a line of the file, or "default"."""
         if path in self.overrides:
             return self.overrides[path]
-        return f"{self.label}:{self.lines.by_path[path]}" if path in self.lines.by_path else "default"
+        return self.written(path) if path in self.lines.by_path else "default"
+
+    def written(self, path: KeyPath) -> str:
+        """Return the line of the file, whatever took the place of what stands there."""
+        line = self.lines.line(path)
+        return self.label if line is None else f"{self.label}:{line}"
 
 
 @dataclass(slots=True)
@@ -47,6 +52,12 @@ class Document:
     origins: Origins
     content: dict[str, Any] = field(default_factory=dict, repr=False)  # Any: whatever an operator wrote
     is_open_to_others: bool = False
+    overridden: dict[KeyPath, object] = field(default_factory=dict, repr=False)
+    """What the file says where a variable or option goes before it."""
+    problems: tuple[Problem, ...] = ()
+    """Why there is no content, though there is a file."""
+    unread_tables: frozenset[str] = frozenset()
+    """Tables that such a file seems to have."""
 
     def override(self, path: KeyPath, value: object, *, source: str) -> None:
         """Put a value from elsewhere in its place, unless there is no table to put it into."""
@@ -54,6 +65,8 @@ class Document:
         for part in path[:-1]:
             table = table.setdefault(part, {}) if isinstance(table, dict) else None
         if isinstance(table, dict):
+            if path[-1] in table and path not in self.origins.overrides:
+                self.overridden[path] = table[path[-1]]
             table[path[-1]] = value
             self.origins.overrides[path] = source
 
@@ -78,6 +91,20 @@ def read_document(path: Path, *, must_exist: bool) -> Document:
     document = parse_document(content, label=label)
     document.is_open_to_others = is_open_to_others(mode)
     return document
+
+
+def read_leniently(path: Path, *, must_exist: bool, tables: Collection[str]) -> Document:
+    """Read and parse a file; of one that cannot be read, return what is known: why, and which `tables` it names."""
+    try:
+        return read_document(path, must_exist=must_exist)
+    except SettingsError as error:
+        try:
+            content, _ = read_small_file(path, max_bytes=MAX_BYTES)
+            unread = frozenset(table for table in tables if table.encode() in content)
+        except OSError:
+            unread = frozenset(tables)
+        label = str(path) if must_exist else path.name
+        return Document(Origins(label), problems=error.problems, unread_tables=unread)
 
 
 def parse_document(content: bytes, *, label: str) -> Document:

@@ -1,7 +1,8 @@
 """`Settings`: the tree, read once from mainstay.toml, the environment and the options of a command."""
 
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ import msgspec
 from mainstay.kit.secret_text import Secret
 from mainstay.settings.credentials import Credentials
 from mainstay.settings.decoding import Decoder, Fault
-from mainstay.settings.document import Document, Origins, read_document
+from mainstay.settings.document import Document, Origins, read_document, read_leniently
 from mainstay.settings.environment import HOME, misspelt_variables, read_environment
 from mainstay.settings.problems import Problem, SettingsError
 from mainstay.settings.tree import Deployment, Limit, Target, Tree
@@ -30,6 +31,10 @@ class Settings(Tree, frozen=True, kw_only=True):
     origins: Origins
     warnings: tuple[Problem, ...] = ()
     """What works but should be looked at."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong; there is none unless only some tables were asked for."""
+    uncertain: frozenset[str] = frozenset()
+    """Tables that have problems, so that they may say something else than they seem to."""
 
     @classmethod
     def load(
@@ -39,44 +44,51 @@ class Settings(Tree, frozen=True, kw_only=True):
         *,
         options: Mapping[str, object] | None = None,
         file: Path | None = None,
+        only: Collection[str] | None = None,
+        needs_keys: bool = True,
     ) -> Self:
         """Read the settings of the installation at `home`. Raises SettingsError with everything that is wrong.
 
         An environment variable goes before the file, and an option such as `{"server.port": 8081}` before both;
         options that are None say nothing. `file` is read in place of the home's mainstay.toml, and must exist.
+        With `only`, it is raised just for what is wrong in these tables; the rest is in `problems`. Without
+        `needs_keys`, environment variables with the keys of providers may be missing here, which is a warning.
         """
         home = find_home(home, environ)
-        document = read_document(file or home / FILE_NAME, must_exist=file is not None)
-        for name, path, value in read_environment(environ):
-            document.override(path, value, source=name)
+        path = file or home / FILE_NAME
+        if only is None:
+            document = read_document(path, must_exist=file is not None)
+        else:
+            document = read_leniently(path, must_exist=file is not None, tables=Tree.__struct_fields__)
+        for name, key_path, value in read_environment(environ):
+            document.override(key_path, value, source=name)
         for key, value in (options or {}).items():
             if value is not None:
                 document.override(tuple(key.split(".")), value, source="command line")
-        return cls._build(document, home=home, file=file or home / FILE_NAME, environ=environ)
+        credentials = Credentials(environ=environ, folder=path.parent.absolute(), must_be_set=needs_keys)
+        found = cls._build(document, home=home, file=path, credentials=credentials)
+        if found.problems and (only is None or found.uncertain.intersection(only)):
+            raise SettingsError(found.problems)
+        return found
 
     @classmethod
-    def _build(cls, document: Document, *, home: Path, file: Path, environ: Mapping[str, str]) -> Self:
+    def _build(cls, document: Document, *, home: Path, file: Path, credentials: Credentials) -> Self:
         decoder = Decoder()
         tree = decoder.tree(document.content)
         faults = [*decoder.faults, *find_faults(tree, decoder, document)]
-        folder = file.parent.absolute()
-        credentials = Credentials(environ=environ, folder=folder)
         tree = credentials.fill_in(tree, decoder, is_file_open=document.is_open_to_others)
         faults += credentials.faults
-        models_folder = _find_models_folder(tree, document, folder=folder, faults=faults)
-        if faults:
-            raise SettingsError(_located(faults, document.origins))
-        misspelt = [
-            Problem(name, f"This variable means nothing here. Did you mean {meant}?")
-            for name, meant in misspelt_variables(environ)
-        ]
+        models_folder = _find_models_folder(tree, document, folder=credentials.folder, faults=faults)
+        odd = _located([*credentials.warnings, *_unused_targets(tree, decoder)], document.origins)
         return cls(
             **{name: getattr(tree, name) for name in Tree.__struct_fields__},
             home=home,
             file=file,
             models_folder=models_folder,
             origins=document.origins,
-            warnings=(*_located([*credentials.warnings, *_unused_targets(tree, decoder)], document.origins), *misspelt),
+            warnings=(*odd, *_overridden_mistakes(document), *_misspelt(credentials.environ)),
+            problems=(*document.problems, *_located(faults, document.origins)),
+            uncertain=_uncertain(document, faults),
         )
 
     @property
@@ -158,6 +170,37 @@ def _unused_targets(tree: Tree, decoder: Decoder) -> list[Fault]:
             message = f"Deployment {deployment.name!r} has {len(deployment.targets)} targets; only one answers"
             faults.append(((*path, "targets"), f"{message}: {answering}, the first of the lowest priority."))
     return faults
+
+
+def _overridden_mistakes(document: Document) -> list[Problem]:
+    """Return what is wrong in the file where a variable or option goes before it: it counts once that is gone."""
+    content: dict[str, dict[str, object]] = {}
+    for path, value in document.overridden.items():
+        content.setdefault(str(path[0]), {})[str(path[-1])] = value
+    decoder = Decoder()
+    decoder.tree(content)
+    origins = document.origins
+    return [
+        Problem(origins.written(path), f"{message} {origins.exact(path)} is used instead.")
+        for path, message in decoder.faults
+    ]
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[Problem]:
+    return [
+        Problem(name, f"This variable means nothing here. Did you mean {meant}?")
+        for name, meant in misspelt_variables(environ)
+    ]
+
+
+def _uncertain(document: Document, faults: list[Fault]) -> frozenset[str]:
+    """Return the tables that are not known for sure: a fault in one, or in what is perhaps a mistyped one."""
+    named = {str(path[0]) for path, _ in faults if path}
+    tables = {name: difflib.get_close_matches(name, Tree.__struct_fields__, n=1, cutoff=0.6) for name in named}
+    unread = set(document.unread_tables)
+    if ("database", "url") in document.origins.overrides:
+        unread.discard("database")
+    return frozenset(unread.union(*tables.values()))
 
 
 def _located(faults: list[Fault], origins: Origins) -> list[Problem]:

@@ -1,5 +1,6 @@
 """Checks what types cannot say: names that must be unique or known, addresses, keys that exclude each other."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,14 +13,18 @@ from mainstay.settings.toml_lines import KeyPath
 from mainstay.settings.tree import LOCAL, Provider, Tree
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "te", "upgrade"})
+_LOCAL_IS_TAKEN = f'The name "{LOCAL}" means the models that run here; choose another.'
 _KEY_SOURCES = ("api_key", "api_key_env", "api_key_file")
 
 
 def find_faults(tree: Tree, decoder: Decoder, document: Document) -> Iterator[Fault]:
     """Yield everything that is wrong with a tree whose types are right."""
+    yield from _check_host(tree)
     yield from _check_database(tree)
     yield from _check_providers(tree, decoder)
+    yield from _check_broken_providers(decoder, document)
     yield from _check_deployments(tree, decoder, providers=document.names("providers"))
     yield from _check_limits(tree, decoder)
     names = document.names("deployments")
@@ -50,6 +55,16 @@ def resolve_alias(aliases: Mapping[str, str], name: str) -> str:
     return name
 
 
+def _check_host(tree: Tree) -> Iterator[Fault]:
+    host = tree.server.host
+    if _HOST_NAME.fullmatch(host):
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        yield ("server", "host"), f"server.host is {quote(host)}; write an address such as 127.0.0.1, or a host's name."
+
+
 def _check_database(tree: Tree) -> Iterator[Fault]:
     if tree.database.url is None:
         return
@@ -65,11 +80,27 @@ def _check_providers(tree: Tree, decoder: Decoder) -> Iterator[Fault]:
     seen: set[str] = set()
     for path, provider in decoder.elements(("providers",), tree.providers):
         if provider.name == LOCAL:
-            yield (*path, "name"), f'The name "{LOCAL}" means the models that run here; choose another.'
+            yield (*path, "name"), _LOCAL_IS_TAKEN
         if provider.name in seen:
             yield (*path, "name"), f"There is a provider {quote(provider.name)} already; rename one."
         seen.add(provider.name)
         yield from _check_provider(provider, path)
+
+
+def _check_broken_providers(decoder: Decoder, document: Document) -> Iterator[Fault]:
+    """Look at what can be judged of a provider that does not fit otherwise, so that nobody corrects it twice."""
+    elements = document.content.get("providers")
+    told = {path for path, _ in decoder.faults}
+    for index, table in enumerate(elements if isinstance(elements, list) else ()):
+        if not isinstance(table, dict) or decoder.is_kept(("providers",), index):
+            continue
+        path: KeyPath = ("providers", index)
+        name, url = table.get("name"), table.get("base_url")
+        if name == LOCAL:
+            yield (*path, "name"), _LOCAL_IS_TAKEN
+        if isinstance(url, str) and (*path, "base_url") not in told and (fault := _url_fault(url)):
+            called = f"provider {quote(name)}" if isinstance(name, str) else "this provider"
+            yield (*path, "base_url"), f"The base_url of {called} {fault}"
 
 
 def _check_provider(provider: Provider, path: KeyPath) -> Iterator[Fault]:
