@@ -147,5 +147,17 @@ def test_check_without_a_file_checks_this_installation(home: Path):
     assert call("check", code=1).stdout.startswith("mainstay.toml:2: server.port must be")
 
 
+def test_key_that_this_shell_lacks_is_a_warning_of_the_check_and_nothing_to_the_list(home: Path):
+    key = 'base_url = "https://vendor.example/v1"\napi_key_env = "NO_SUCH_KEY"'
+    (home / "mainstay.toml").write_text(
+        SETTINGS.replace('base_url = "https://vendor.example/v1"', key).replace(
+            ', { provider = "local", model = "tiny", priority = 2 }', ""
+        )
+    )
+    assert "NO_SUCH_KEY is not set in this shell; the server needs it when it starts" in call("check").stdout
+    assert "big" in call("list").stdout
+    assert "big" in call("show", "gpt-4").stdout
+
+
 def test_check_of_a_missing_file_fails(home: Path):
     assert "There is no such file." in call("check", home / "none.toml", code=1).stdout

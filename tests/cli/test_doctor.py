@@ -75,8 +75,27 @@ def test_bad_settings_are_told_and_the_rest_is_examined_still(home: Path):
     (home / "mainstay.toml").write_text("[[[")
     found = examined(healthy=False)
     assert found["settings"][0]["level"] == "problem"
-    assert {"engine", "home"} <= set(found)
-    assert "database" not in found
+    assert {"engine", "home", "models", "database", "weights", "port"} <= set(found)
+
+
+def test_database_is_not_examined_when_it_is_not_known_which_is_meant(home: Path):
+    (home / "mainstay.toml").write_text("[database]\nurl = 'x'\n")
+    assert "database" not in examined(healthy=False)
+
+
+def test_many_problems_of_the_settings_have_one_advice(home: Path):
+    (home / "mainstay.toml").write_text("a = 1\nb = 1\nc = 1\n")
+    found = examined(healthy=False)["settings"]
+    assert [bool(one["remedy"]) for one in found] == [False, False, True]
+
+
+def test_key_of_a_provider_that_this_shell_lacks_is_a_warning(home: Path):
+    (home / "mainstay.toml").write_text(
+        '[[providers]]\nname = "p"\nkind = "openai"\nbase_url = "https://x/v1"\napi_key_env = "NO_SUCH_KEY"\n'
+    )
+    (_, finding) = examined(healthy=True)["settings"]
+    assert finding["level"] == "warning"
+    assert "NO_SUCH_KEY is not set in this shell; the server needs it when it starts" in finding["message"]
 
 
 def test_warnings_of_the_settings_are_told(home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -149,7 +168,7 @@ def test_port_of_another_program_is_a_problem(home: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("MAINSTAY_PORT", str(port))
         (finding,) = problems(examined(healthy=False)["port"])
     assert f"Another program listens at 127.0.0.1:{port}" in finding["message"]
-    assert "MAINSTAY_PORT" in finding["remedy"]
+    assert finding["remedy"] == "Stop it, or choose another port: set MAINSTAY_PORT."
 
 
 def test_port_where_mainstay_is_alive_is_fine(home: Path, monkeypatch: pytest.MonkeyPatch):

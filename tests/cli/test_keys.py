@@ -59,6 +59,16 @@ def test_revoked_key_leaves_the_list_and_stays_under_all(run: Run) -> None:
     assert _json(run("list", "--all", "--json"))[0]["state"] == "revoked"
 
 
+def test_mistake_in_the_settings_hides_no_key_and_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "mainstay.toml").write_text("a = 1\nb = 1\nc = 1\nd = 1\n")
+    created = run("create", "--name", "x")
+    assert SECRET.fullmatch(created.stdout.strip())
+    assert created.stderr.count("warning: mainstay.toml:") == 3
+    assert "warning: 4 problems in all; `mainstay deployments check` lists them." in created.stderr
+    assert run("list", "--json").stderr == ""
+
+
 def test_first_key_is_made_once(run: Run) -> None:
     assert SECRET.fullmatch(_json(run("first", "--json"))["api_key"])
     assert _json(run("first", "--json")) == {"api_key": None}

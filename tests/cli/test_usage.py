@@ -51,6 +51,15 @@ def run(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> R
     return lambda *arguments: CliRunner().invoke(usage, arguments)
 
 
+def test_mistake_in_the_settings_hides_no_usage_and_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "mainstay.toml").write_text("[server]\nport = 'x'\n")
+    result = run("--by", "model")
+    assert result.exit_code == 0, result.output
+    assert "model-0" in result.stdout
+    assert result.stderr.startswith("warning: mainstay.toml:2: server.port must be")
+
+
 def test_people_get_a_table(run: Run) -> None:
     result = run("--by", "model")
     assert result.exit_code == 0, result.output

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from mainstay.cli.output import Output
 from mainstay.kit import control
 from mainstay.kit.database import Database, open_database
 from mainstay.kit.errors import MainstayError
@@ -13,6 +14,17 @@ from mainstay.settings import Settings
 from mainstay.supervisor.paths import control_path
 
 _NOTICE_SECONDS = 5.0
+_TOLD_PROBLEMS = 3
+
+
+def database_settings(output: Output) -> Settings:
+    """Load the settings for the database alone: keys and usage are there whatever else is wrong, and that is told."""
+    settings = Settings.load(only=("database",), needs_keys=False)
+    for problem in settings.problems[:_TOLD_PROBLEMS]:
+        output.note(f"warning: {problem}")
+    if len(settings.problems) > _TOLD_PROBLEMS:
+        output.note(f"warning: {len(settings.problems)} problems in all; `mainstay deployments check` lists them.")
+    return settings
 
 
 @asynccontextmanager

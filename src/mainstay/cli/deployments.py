@@ -66,7 +66,7 @@ def check_file(file: Path | None, output: Output) -> None:
 def _check(file: Path | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Return problems and warnings. A model that is not installed is a warning: it can still be pulled."""
     try:
-        settings = Settings.load(file=file)
+        settings = Settings.load(file=file, needs_keys=False)
     except SettingsError as error:
         return error.problems, ()
     targets = local_targets(settings)
@@ -82,7 +82,7 @@ def _check(file: Path | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]
 
 def _settings() -> Settings:
     """Load the settings with the deployments that go without saying."""
-    settings = Settings.load()
+    settings = Settings.load(needs_keys=False)
     return LocalModels.of(settings).complete(settings)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
-from mainstay.cli.database import installed_database, tell_keys_changed
+from mainstay.cli.database import database_settings, installed_database, tell_keys_changed
 from mainstay.cli.output import Output, output_option, table
 from mainstay.kit.clock import SystemClock
 from mainstay.kit.errors import InvalidRequestError
@@ -56,7 +56,7 @@ async def create(
         tokens_per_minute=tpm,
         expires_at_ms=None if expires is None else _expiry(expires, time.time()),
     )
-    settings = Settings.load()
+    settings = database_settings(output)
     async with _installed_keys(settings) as installed:
         key, secret = await installed.create(wanted)
     await tell_keys_changed(settings.home)
@@ -69,7 +69,7 @@ async def create(
 @output_option
 async def list_keys(output: Output, *, with_revoked: bool) -> None:
     """List the keys."""
-    async with _installed_keys(Settings.load()) as installed:
+    async with _installed_keys(database_settings(output)) as installed:
         found = [key async for key in _all(installed) if with_revoked or key.revoked_at_ms is None]
     columns = ("id", "name", "key", "state", "scopes", "deployments", "rpm", "tpm", "created", "expires")
     output.show([_described(key) for key in found], lambda: table(columns, [_cells(key) for key in found]))
@@ -80,7 +80,7 @@ async def list_keys(output: Output, *, with_revoked: bool) -> None:
 @output_option
 async def show(output: Output, *, key_id: str) -> None:
     """Show one key: all but the key itself, which is not kept anywhere."""
-    async with _installed_keys(Settings.load()) as installed:
+    async with _installed_keys(database_settings(output)) as installed:
         key = await installed.get(key_id)
     output.show(_described(key), lambda: "\n".join(f"{name}: {value}" for name, value in _described(key).items()))
 
@@ -90,7 +90,7 @@ async def show(output: Output, *, key_id: str) -> None:
 @output_option
 async def revoke(output: Output, *, key_id: str) -> None:
     """Revoke a key, for good."""
-    settings = Settings.load()
+    settings = database_settings(output)
     async with _installed_keys(settings) as installed:
         key = await installed.revoke(key_id)
     await tell_keys_changed(settings.home)
@@ -101,7 +101,7 @@ async def revoke(output: Output, *, key_id: str) -> None:
 @output_option
 async def first(output: Output) -> None:
     """Create a key if there has never been one."""
-    settings = Settings.load()
+    settings = database_settings(output)
     async with _installed_keys(settings) as installed:
         if await installed.list(limit=1):
             output.show({"api_key": None}, "There are keys already; run `mainstay keys list`.")

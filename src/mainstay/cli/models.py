@@ -112,7 +112,7 @@ def _writing(store: Store) -> Iterator[None]:
 
 
 def _store() -> Store:
-    root = Settings.load().models_folder
+    root = Settings.load(only=("models",), needs_keys=False).models_folder
     if root.exists() and not root.is_dir():
         raise InvalidRequestError(f"{root} is not a directory; set MAINSTAY_MODELS to one.")
     return Store(root)

@@ -4,11 +4,10 @@ import time
 
 import click
 
-from mainstay.cli.database import installed_database
+from mainstay.cli.database import database_settings, installed_database
 from mainstay.cli.output import Output, output_option, table
 from mainstay.kit.errors import InvalidRequestError
 from mainstay.platform.metering.usage import Dimension, UsageQuery, UsageReport, UsageRow, parse_time, report_usage
-from mainstay.settings import Settings
 
 _COLUMNS = ("calls", "failed", "prompt", "cached", "completion", "cost")
 
@@ -43,7 +42,7 @@ async def usage(
         limit=limit,
         after=after,
     )
-    async with installed_database(Settings.load()) as database:
+    async with installed_database(database_settings(output)) as database:
         report = await report_usage(database, query)
     output.show(report, lambda: _text(report))
     if report.next is not None:

@@ -1,7 +1,6 @@
 """`mainstay doctor`: looks at everything that an installation needs, and says what to do."""
 
 import functools
-import os
 
 import click
 
@@ -16,7 +15,7 @@ from mainstay.cli.doctor.installation import (
 from mainstay.cli.doctor.machine import check_capacity, check_engines, check_platform, check_python
 from mainstay.cli.doctor.network import check_port, check_providers
 from mainstay.cli.output import Output, output_option
-from mainstay.settings import Settings, SettingsError, find_home
+from mainstay.settings import Settings
 
 _MARKS = {Level.OK: click.style("ok     ", fg="green"), Level.WARNING: click.style("warning", fg="yellow")}
 _MARKS[Level.PROBLEM] = click.style("problem", fg="red")
@@ -30,21 +29,11 @@ async def doctor(network: bool, output: Output) -> None:
 
     Nothing is changed, and without --network nothing leaves this machine.
     """
-    settings = _settings()
+    settings = Settings.load(only=(), needs_keys=False)
     findings = await examine(_machine_checks())
     findings += settings_findings(settings)
-    if isinstance(settings, Settings):
-        findings += await examine(_installation_checks(settings, network=network))
-    else:
-        findings += await examine([("home", in_thread(functools.partial(check_home, find_home(None, os.environ))))])
+    findings += await examine(_installation_checks(settings, network=network))
     _show(findings, output)
-
-
-def _settings() -> Settings | SettingsError:
-    try:
-        return Settings.load()
-    except SettingsError as error:
-        return error
 
 
 def _machine_checks() -> list[tuple[str, Check]]:
@@ -60,10 +49,11 @@ def _installation_checks(settings: Settings, *, network: bool) -> list[tuple[str
     checks: list[tuple[str, Check]] = [
         ("home", in_thread(functools.partial(check_home, settings.home))),
         ("models", in_thread(functools.partial(check_models_folder, settings.models_folder))),
-        ("database", functools.partial(check_database, settings)),
         ("weights", in_thread(functools.partial(check_weights, settings))),
         ("port", functools.partial(check_port, settings)),
     ]
+    if "database" not in settings.uncertain:
+        checks.insert(2, ("database", functools.partial(check_database, settings)))
     if network:
         checks.append(("provider", functools.partial(check_providers, settings)))
     return checks

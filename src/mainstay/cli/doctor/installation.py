@@ -12,17 +12,17 @@ from mainstay.kit.database import DatabaseError, open_database
 from mainstay.kit.errors import ConfigurationError
 from mainstay.migrations.schema import SchemaState, inspect_schema
 from mainstay.server.local_models import LocalModels
-from mainstay.settings import Problem, Settings, SettingsError
+from mainstay.settings import Problem, Settings
 
 _DATABASE_SECONDS = 5.0
 
 
-def settings_findings(settings: Settings | SettingsError) -> list[Finding]:
-    """Tell whether the settings could be read, and what is odd about them."""
-    if isinstance(settings, SettingsError):
-        return [
-            problem("settings", str(one), "Correct that, then: mainstay deployments check") for one in settings.problems
-        ]
+def settings_findings(settings: Settings) -> list[Finding]:
+    """Tell whether the settings could be read, and what is odd about them; the advice is given once, at the end."""
+    if settings.problems:
+        *others, last = (problem("settings", str(one), "") for one in settings.problems)
+        last = problem("settings", last.message, "Correct that, then: mainstay deployments check")
+        return [*others, last, *(_odd(one) for one in settings.warnings)]
     source = str(settings.file) if settings.file.exists() else f"no {settings.file}; everything is at its default"
     return [ok("settings", source), *(_odd(one) for one in settings.warnings)]
 

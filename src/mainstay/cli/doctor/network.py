@@ -24,13 +24,19 @@ async def check_port(settings: Settings) -> list[Finding]:
     if failure.errno == errno.EADDRINUSE:
         if await _is_mainstay(host, port):
             return [ok("port", f"Mainstay is alive at {host}:{port}")]
-        remedy = f"Stop it, or choose another port: set MAINSTAY_PORT ({settings.origin('server.port')})."
+        remedy = f"Stop it, or choose another port: {_port_setting(settings)}."
         return [problem("port", f"Another program listens at {host}:{port}.", remedy)]
     if failure.errno == errno.EACCES:
         return [
             problem("port", f"This user may not listen at {host}:{port}.", "Choose a port above 1023: MAINSTAY_PORT.")
         ]
     return [problem("port", f"Nobody can listen at {host}:{port}: {failure.strerror}.", "Set MAINSTAY_HOST.")]
+
+
+def _port_setting(settings: Settings) -> str:
+    """Return what to change for another port: whatever set this one."""
+    origin = settings.origin("server.port")
+    return "set MAINSTAY_PORT" if origin in ("default", "MAINSTAY_PORT") else f"server.port at {origin}"
 
 
 async def check_providers(settings: Settings) -> list[Finding]:
