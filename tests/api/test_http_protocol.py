@@ -33,9 +33,20 @@ class Recorder:
             except asyncio.CancelledError as error:
                 self.cancel_message = error.args
                 self.cancelled.set()
+        if scope["path"] == "/echo":
+            await self.echo(receive, send)
+            return
         if scope["path"] == "/flood":
             await self.flood(send)
         body = scope["path"].encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def echo(self, receive, send):
+        body, is_more = b"", True
+        while is_more:
+            message = await receive()
+            body, is_more = body + message["body"], message["more_body"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
 
@@ -171,6 +182,50 @@ async def test_what_is_not_http_is_refused_in_the_error_shape():
         answer = await read_all(reader)
         assert b" 400 " in answer
         assert b'"invalid_http"' in answer
+        await close(writer)
+
+
+UPGRADES = [
+    b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n",
+    b"upgrade: websocket\r\nconnection: upgrade\r\n",
+]
+BODIES = [b"content-length: %d\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("cut", [0, 30, 130])
+@pytest.mark.parametrize("framed", BODIES)
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_an_upgrade_is_ignored_and_the_body_never_taken_for_a_request(upgrade, framed, cut):
+    app = Recorder()
+    hidden = REQUEST % b"hidden"
+    request = b"POST /echo HTTP/1.1\r\nhost: x\r\n" + upgrade + framed % (len(hidden), hidden)
+    async with listening(app) as (port, _):
+        reader, writer = await connect(port)
+        for _ in range(2):
+            for part in (request[:-cut], request[-cut:]) if cut else (request,):
+                writer.write(part)
+                await asyncio.sleep(0)
+            assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert await reader.readexactly(len(hidden)) == hidden
+        assert app.calls == 2
+        await close(writer)
+
+
+async def test_a_connection_that_is_to_close_with_its_upgrade_closes():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(
+            b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: h2c\r\n\r\n" + REQUEST % b"b"
+        )
+        assert (await read_all(reader)).endswith(b"/a")
+        await close(writer)
+
+
+async def test_a_tunnel_is_refused():
+    async with listening(Recorder()) as (port, _):
+        reader, writer = await connect(port)
+        writer.write(b"CONNECT a:1 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b" 400 " in await read_all(reader)
         await close(writer)
 
 

@@ -3,6 +3,7 @@
 - A request's headers must arrive within a time, and be of a size; uvicorn bounds neither (0.54).
 - A caller that goes away cancels its request at once, without a task per request that watches for it; one that stops
   reading its answer is taken to have gone.
+- A wish for another protocol is ignored without losing the body.
 - What cannot be parsed as HTTP is refused in the shape of every other error.
 """
 
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -21,6 +23,7 @@ from mainstay.api.response_cycle import ResponseCycle
 
 HEADERS_LIMIT_BYTES = 64 * 1024
 _BODY_SILENCE_SECONDS = 60.0
+_UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _UNREAD_SECONDS = 60.0
 """How long an answer may wait for its caller to take any more of it."""
 _LINGER_SECONDS = 1.0
@@ -81,7 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._has_had_request() and not self._is_in_head and self._deadline is not None:
             self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
-        super().data_received(data)
+        self._feed(data)
         self._time_idleness()
         if self._is_in_head:
             # The parser keeps an unfinished header to itself, however long it grows.
@@ -106,7 +109,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application; from here on only a silent body is timed."""
-        if self._is_refused:
+        if self._is_refused or self._wants_upgrade():
             return
         self._is_in_head = False
         self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
@@ -121,6 +124,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: its answer may take as long as it takes."""
+        if self._wants_upgrade():
+            return
         self._deadline = None
         if not self._is_refused:
             super().on_message_complete()
@@ -162,6 +167,33 @@ class HttpProtocol(HttpToolsProtocol):
             self._task.cancel(DRAIN)
         else:
             self.transport.close()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse, as the base does, which lets an upgrade have its way."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+
+    def _wants_upgrade(self) -> bool:
+        # CONNECT, which the parser counts in, is refused by the base for its target.
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse the request again without its wish for another protocol (RFC 9110, 7.8).
+
+        The parser takes a body after such a head for that protocol's bytes, and uvicorn (0.54) for the next request.
+        """
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] not in _UPGRADE_HEADERS]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            lines.append(b"connection: close")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as the base's
+        self._feed(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def _has_had_request(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
