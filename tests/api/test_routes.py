@@ -68,3 +68,13 @@ def test_what_is_not_there_is_404_with_what_is(router, path):
 def test_unknown_paths_below_openai_speak_azure(router):
     assert router.dialect_of("/openai/none") is AZURE
     assert router.dialect_of("/v1/none") is OPENAI
+
+
+def test_a_slip_of_the_pen_is_answered_with_what_was_meant(router):
+    with pytest.raises(NotFoundError, match=r"Did you mean /v1/chat/completions\?"):
+        find(router, "POST", "/v1/chat/completion")
+
+
+def test_an_api_that_is_not_served_says_what_is(router):
+    with pytest.raises(NotFoundError, match="This version serves chat completions"):
+        find(router, "POST", "/v1/responses")

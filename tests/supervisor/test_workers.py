@@ -80,7 +80,12 @@ def machine(monkeypatch):
 @pytest.fixture
 async def workers(tmp_path):
     workers = Workers(
-        count=COUNT, socket_fd=0, control_path="unused", grace_seconds=5, metrics_folder=tmp_path / "metrics"
+        count=COUNT,
+        socket_fd=0,
+        control_path="unused",
+        settings_path="",
+        grace_seconds=5,
+        metrics_folder=tmp_path / "metrics",
     )
     yield workers
     await workers.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -41,6 +42,7 @@ class Exchange:
         "began",
         "caller",
         "dialect",
+        "failure",
         "headers",
         "is_complete",
         "is_started",
@@ -61,6 +63,8 @@ class Exchange:
         self.began = time.monotonic()
         self.request_id = ""
         self.status = 0
+        self.failure = ""
+        """Why the service could not answer; empty where it did, or where the caller is at fault."""
         self.is_started = False
         self.is_complete = False
         self.dialect: Dialect
@@ -145,6 +149,8 @@ class Exchange:
         """Tell the caller of an error, in a body or, once a stream has begun, in an event."""
         if self.is_complete:
             return
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.failure = error.message
         if self.is_started:
             await self.end_events(self.dialect.error_body(error))
             return

@@ -3,6 +3,7 @@
 One table feeds dispatch, the published OpenAPI document and the authorisation tests.
 """
 
+import difflib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,24 @@ from mainstay.api.dialects import Dialect
 from mainstay.api.exchange import Exchange
 from mainstay.kit.errors import MainstayError, NotFoundError
 from mainstay.platform.identity.authorize import Action
+
+_SHOWN_PATH = 100
+_NOT_SERVED = (
+    "responses",
+    "conversations",
+    "files",
+    "uploads",
+    "batches",
+    "moderations",
+    "vector_stores",
+    "audio",
+    "images",
+    "fine_tuning",
+    "evals",
+    "realtime",
+    "messages",
+)
+"""APIs of the vendors that callers know and this version does not have."""
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -71,14 +90,20 @@ class Router:
                 code="method_not_allowed",
             )
         raise NotFoundError(
-            f"{method} {path} is not an address of this service. Base URLs end in /v1 (OpenAI), /openai/v1 or "
-            "/openai/deployments/NAME (Azure OpenAI); /openapi.json lists all.",
+            f"{method} {path[:_SHOWN_PATH]} is not an address of this service.{self._hint(path)} Base URLs end in /v1 "
+            "(OpenAI), /openai/v1 or /openai/deployments/NAME (Azure OpenAI); /openapi.json lists all.",
             code="unknown_url",
         )
 
     def dialect_of(self, path: str) -> Dialect:
         """The dialect in which to speak of a path that has no route."""
         return self._azure if path.startswith("/openai") else self._fallback
+
+    def _hint(self, path: str) -> str:
+        if any(f"/{name}" in path for name in _NOT_SERVED):
+            return " This version serves chat completions, completions, embeddings and models."
+        close = difflib.get_close_matches(path, self._fixed, n=1, cutoff=0.85) if len(path) <= _SHOWN_PATH else []
+        return f" Did you mean {close[0]}?" if close else ""
 
     def _match(self, raw_path: bytes) -> tuple[dict[str, Route], Mapping[str, str]]:
         path = raw_path.decode("ascii", "replace")

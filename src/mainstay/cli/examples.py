@@ -5,14 +5,14 @@ from pathlib import Path
 _CURL = """\
 curl -N {url}/v1/chat/completions \\
   -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-  -d '{{"model": "chat", "stream": true, "messages": [{{"role": "user", "content": "What is a mainstay?"}}]}}'"""
+  -d '{{"model": "chat", "stream": true, "max_tokens": 200, "messages": [{{"role": "user", "content": "What is a mainstay?"}}]}}'"""
 
 _OPENAI = """\
 {python} - <<'END'
 from openai import OpenAI
 client = OpenAI(base_url="{url}/v1", api_key="{key}")
 for chunk in client.chat.completions.create(
-    model="chat", stream=True, messages=[{{"role": "user", "content": "Name three colours."}}]
+    model="chat", stream=True, max_tokens=100, messages=[{{"role": "user", "content": "Name three colours."}}]
 ):
     print(chunk.choices[0].delta.content or "", end="", flush=True)
 print()
@@ -22,7 +22,9 @@ _AZURE = """\
 {python} - <<'END'
 from openai import AzureOpenAI
 client = AzureOpenAI(azure_endpoint="{url}", api_key="{key}", api_version="2024-10-21")
-answer = client.chat.completions.create(model="chat", messages=[{{"role": "user", "content": "Say hello."}}])
+answer = client.chat.completions.create(
+    model="chat", max_tokens=100, messages=[{{"role": "user", "content": "Say hello."}}]
+)
 print(answer.choices[0].message.content)
 END"""
 
@@ -37,12 +39,15 @@ def welcome(url: str, key: str | None, *, model_id: str, folder: Path) -> str:
     if key is not None:
         about = f"Your API key, shown only this once:  {key}"
     else:
-        about = "Your API key was shown at the first start; make another with: mainstay keys create --name NAME"
+        about = (
+            "Your API key was shown at the first start. The examples read it from the environment:\n"
+            f"  export MAINSTAY_API_KEY=sk-...      (a new one: {_program(folder)} keys create --name NAME)"
+        )
     titles = ("curl, streaming", "the official openai client, streaming", "the official AzureOpenAI client")
     examples = "\n\n".join(
         f"# {number}. {title}\n{text}" for number, (title, text) in enumerate(zip(titles, quoted, strict=False), 1)
     )
-    chat = f"{folder / '.venv/bin/mainstay'} chat" if (folder / ".venv/bin/mainstay").exists() else "mainstay chat"
+    chat = f"{_program(folder)} chat"
     return f"""
 Mainstay on {url} - model {model_id}, deployed as "chat"
 
@@ -67,3 +72,9 @@ def _interpreter(folder: Path) -> str:
     """A Python that has the openai package: uv brings it, where a checkout has installed uv."""
     found = sorted((folder / _UV).glob("uv-*"))
     return f"{found[-1]} run --quiet --no-project --with openai python" if found else "python3"
+
+
+def _program(folder: Path) -> Path | str:
+    """How this shell can call `mainstay`."""
+    installed = folder / ".venv/bin/mainstay"
+    return installed if installed.exists() else "mainstay"

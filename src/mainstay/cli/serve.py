@@ -11,8 +11,7 @@ from mainstay.platform.catalog.weights import Weights
 from mainstay.server.local_models import AUTO, LocalModels
 from mainstay.settings import Settings
 
-_RELOAD_SECONDS = 30.0
-_RESTART_SECONDS = 120.0
+_PATIENCE_SECONDS = 120.0
 
 
 @click.command()
@@ -23,10 +22,12 @@ def run(port: int | None, model_id: str | None, output: Output) -> None:
     """Start with a model that runs here: choose it, fetch it, make the first key, print examples."""
     from mainstay.cli.examples import welcome
     from mainstay.cli.first_key import create_first_key
+    from mainstay.supervisor.home import prepare_home
     from mainstay.supervisor.starting import serve as start
 
     _set_options(port, model_id)
     settings = Settings.load()
+    prepare_home(settings.home)
     chat = _prepare_models(settings, output)
     os.environ["MAINSTAY_DEFAULT_MODEL"] = chat.id  # for the workers, which choose by the same settings
     settings = Settings.load()
@@ -62,22 +63,23 @@ def serve(port: int | None, model_id: str | None, output: Output) -> None:
 @output_option
 def reload(output: Output) -> None:
     """Have the running server read mainstay.toml again; a bad file changes nothing."""
-    from mainstay.cli.running import call
-
-    answer = call("reload", seconds=_RELOAD_SECONDS)
-    warnings = answer.get("warnings")
-    lines = [f"warning: {warning}" for warning in warnings] if isinstance(warnings, list) else []
-    output.show(answer, "\n".join(["The settings are in force.", *lines]))
+    _ask("reload", "Deployments, providers, aliases and limits are in force.", output)
 
 
 @click.command()
 @output_option
 def restart(output: Output) -> None:
     """Replace the running server's workers, without refusing a connection or cutting a stream."""
+    _ask("restart", "The workers are replaced; the old ones finish what they have begun.", output)
+
+
+def _ask(method: str, success: str, output: Output) -> None:
     from mainstay.cli.running import call
 
-    answer = call("restart", seconds=_RESTART_SECONDS)
-    output.show(answer, "The workers are replaced; the old ones finish what they have begun.")
+    answer = call(method, seconds=_PATIENCE_SECONDS)
+    warnings = answer.get("warnings")
+    lines = [f"warning: {warning}" for warning in warnings] if isinstance(warnings, list) else []
+    output.show(answer, "\n".join([success, *lines]))
 
 
 def _set_options(port: int | None, model_id: str | None) -> None:

@@ -49,7 +49,8 @@ def configure_logging(*, level: str, style: str, stream: TextIO | None = None) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plugin it has
+    for talkative in ("alembic", "aiosqlite", "asyncio"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def _timestamp(seconds: float) -> str:

@@ -51,8 +51,6 @@ from mainstay.settings import Settings
 _LOG = logging.getLogger("mainstay.server")
 _DRAIN_SECONDS = 10.0
 _RESTART_SECONDS = 1.0
-_PROBES = ("/readyz",)
-"""Asked again and again until the answer changes."""
 _ACCESS = logging.getLogger("mainstay.access")
 
 
@@ -73,6 +71,7 @@ class Parts:
 
         Raises ConfigurationError, with nothing changed.
         """
+        self.engines.local = LocalModels.of(settings)  # models may have been pulled or added since
         settings = self.engines.local.complete(settings)
         self.router.replace(build_table(settings, kept=self.router.pools, local=self.engines.model))
         self.prices.replace(settings)
@@ -209,14 +208,15 @@ def _run(work: Callable[[], Coroutine[None, None, None]], name: str, stack: Asyn
 
 
 def _log_response(exchange: Exchange) -> None:
-    """One line a response: failures always, the rest when debugging; the usage record has the rest anyway."""
-    level = logging.WARNING if exchange.status >= 500 and exchange.path not in _PROBES else logging.DEBUG
+    """One line a response: failures of ours or a vendor's always, the rest when debugging."""
+    level = logging.WARNING if exchange.failure else logging.DEBUG
     if _ACCESS.isEnabledFor(level):
         _ACCESS.log(
             level,
-            "%s %s %d",
+            "%s %s %d%s",
             exchange.method,
             exchange.path,
             exchange.status,
+            exchange.failure and f": {exchange.failure}",
             extra={"request_id": exchange.request_id, "worker": os.getpid()},
         )

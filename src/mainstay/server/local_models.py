@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Self
 
+import msgspec
+
 from mainstay.platform.catalog.catalog import Catalog
 from mainstay.platform.catalog.choose import choose_default
 from mainstay.platform.catalog.machine import this_machine
 from mainstay.platform.catalog.store import Store
 from mainstay.platform.catalog.weights import Ability, Weights
-from mainstay.settings import LOCAL, Settings, with_default_deployments
+from mainstay.settings import LOCAL, Deployment, Settings, Target, with_default_deployments
 
 AUTO = "auto"
 
@@ -44,13 +46,22 @@ class LocalModels:
         return next(iter(self._installed(Ability.EMBEDDINGS)), None)
 
     def complete(self, settings: Settings) -> Settings:
-        """Add the deployments that go without saying."""
+        """Add the deployments that go without saying: every installed model under its id, `chat` and `embeddings`."""
+        if settings.deployments:
+            return settings
         chat, embedding = self.default_chat(settings), self.default_embedding()
-        return with_default_deployments(
+        named = with_default_deployments(
             settings,
             chat_model_id=chat.id if chat else None,
             embedding_model_id=embedding.id if embedding else None,
         )
+        taken = {one.name for one in named.deployments}
+        others = tuple(
+            Deployment(name=one.id, targets=(Target(provider=LOCAL, model=one.id),))
+            for one in self.catalog.list()
+            if one.id not in taken and self.store.path(one) is not None
+        )
+        return msgspec.structs.replace(named, deployments=(*named.deployments, *others))
 
     def to_preload(self, settings: Settings) -> tuple[str, ...]:
         """The models that calls should not wait for: the default chat model if it is deployed, and what is listed."""

@@ -72,7 +72,7 @@ class Worker:
     async def _reload(self, connection: Connection, params: Params) -> Any:  # control calls carry JSON
         del connection, params
         await self._is_composed.wait()  # a worker that starts may have read the old file
-        self._settings = self._parts.reload(Settings.load(self._settings.home))
+        self._settings = self._parts.reload(Settings.load(self._settings.home, file=self._settings.file))
 
     async def _keys_changed(self, connection: Connection, params: Params) -> Any:  # control calls carry JSON
         del connection, params

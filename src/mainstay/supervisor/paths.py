@@ -44,8 +44,8 @@ def claim_run_directory(directory: Path, *, home: Path) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise ConfigurationError(
-            f"A server already runs from {home}, or is still ending its calls. Stop it, or give this one a home of its "
-            "own by MAINSTAY_HOME."
+            f"A server already runs from {home}{_whereabouts(home)}, or is still ending its calls. "
+            "Stop it, or give this one a home of its own by MAINSTAY_HOME."
         ) from error
     return descriptor
 
@@ -58,3 +58,10 @@ def control_path(home: Path) -> Path:
 def address_path(home: Path) -> Path:
     """The file with the URL that the server listens on."""
     return run_directory(home) / "address"
+
+
+def _whereabouts(home: Path) -> str:
+    try:
+        return " at " + address_path(home).read_text("utf-8").strip()
+    except OSError:
+        return ""

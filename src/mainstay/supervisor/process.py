@@ -6,6 +6,7 @@ starts to load before anything slow is even imported.
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,9 +21,12 @@ from mainstay.platform.engine.control_endpoints import endpoint_to_wire
 from mainstay.platform.engine.endpoint import EndpointState
 from mainstay.platform.engine.residency import Residency
 from mainstay.platform.engine.spec import EngineSettings, EngineSpec
+from mainstay.supervisor.in_force import SettingsInForce
 from mainstay.supervisor.workers import Workers
 
 _LOG = logging.getLogger("mainstay.supervisor")
+_LEFT_AT_ONCE = 130
+"""Exit status after a second signal, as shells report an interrupt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class Supervisor:
     """Runs until SIGTERM or SIGINT; SIGHUP reloads the settings, SIGUSR2 replaces the workers.
 
     `before_workers` runs while the engines load and before the first worker starts, for what must be there by
-    then. `check_settings` raises ConfigurationError when mainstay.toml has become wrong.
+    then. `in_force` refuses a mainstay.toml that has become wrong.
     """
 
     def __init__(
@@ -49,13 +53,13 @@ class Supervisor:
         listener: socket.socket,
         *,
         specs: Callable[[str], EngineSpec],
-        check_settings: Callable[[], list[str]],
+        in_force: SettingsInForce,
         before_workers: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._specs = specs
-        self._check_settings = check_settings
+        self._in_force = in_force
         self._before_workers = before_workers
         self._local_key = new_api_key()
         self._stop = asyncio.Event()
@@ -72,6 +76,7 @@ class Supervisor:
             socket_fd=self._listener.fileno(),
             control_path=str(settings.control_path),
             grace_seconds=settings.drain_grace_seconds,
+            settings_path=str(self._in_force.path),
             metrics_folder=settings.control_path.with_name("metrics"),
         )
         self._residency.preload(settings.preload)
@@ -82,7 +87,6 @@ class Supervisor:
             await self._workers.start()
             await self._stop.wait()
         finally:
-            _LOG.info("stopping: calls may finish for %.0f s", settings.drain_grace_seconds)
             self._listener.close()
             await self._workers.stop()
             await self._residency.aclose()
@@ -132,16 +136,21 @@ class Supervisor:
 
         The file is checked first: a bad one raises ConfigurationError and changes nothing, anywhere.
         """
-        warnings = self._check_settings()
+        warnings = self._in_force.take_over(with_new_workers=False)
         for worker in self._workers.connections():
             await worker.call("reload")
         _LOG.info("settings reloaded")
         return warnings
 
-    async def restart(self) -> None:
-        """Replace the workers; no connection is refused, no call is cut within the grace period."""
+    async def restart(self) -> list[str]:
+        """Replace the workers; no connection is refused, no call is cut within the grace period.
+
+        They start with mainstay.toml as it is now; a bad file is refused as a reload refuses it.
+        """
+        warnings = self._in_force.take_over(with_new_workers=True)
         await self._workers.restart()
         _LOG.info("workers replaced")
+        return warnings
 
     async def _reload(self, connection: Connection, params: Params) -> object:
         del connection, params
@@ -149,8 +158,7 @@ class Supervisor:
 
     async def _restart(self, connection: Connection, params: Params) -> object:
         del connection, params
-        await self.restart()
-        return {"workers": self._workers.process_ids()}
+        return {"warnings": await self.restart()}
 
     async def _status(self, connection: Connection, params: Params) -> object:
         del connection, params
@@ -179,10 +187,19 @@ class Supervisor:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stop_or_leave)
+        loop.add_signal_handler(signal.SIGINT, self._stop_or_leave)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._on_signal("reload", self.reload())))
         loop.add_signal_handler(signal.SIGUSR2, lambda: self._start(self._on_signal("restart", self.restart())))
+
+    def _stop_or_leave(self) -> None:
+        """Stop; asked a second time, leave at once: the children follow, and the journal keeps what was open."""
+        if self._stop.is_set():
+            _LOG.warning("stopping at once; open calls are cut and recorded as interrupted")
+            os._exit(_LEFT_AT_ONCE)
+        self._stop.set()
+        seconds = self._settings.drain_grace_seconds
+        _LOG.info("stopping: open calls may finish for %.0f s; a second signal (Ctrl-C) cuts them", seconds)
 
     async def _on_signal(self, name: str, work: Awaitable[object]) -> None:
         try:

@@ -8,6 +8,7 @@ from mainstay.platform.catalog.weights import Engine, Weights
 from mainstay.platform.engine.endpoint import EngineKind
 from mainstay.platform.engine.spec import EngineSpec
 from mainstay.server.local_models import LocalModels
+from mainstay.settings import Settings
 
 _MEBIBYTE = 1024 * 1024
 _WORKING_MEMORY_BYTES = 200 * _MEBIBYTE
@@ -23,30 +24,21 @@ _UNKNOWN_KV_BYTES_PER_TOKEN = 131_072
 class Specs:
     """Finds the weights of a model and sizes its engine to the memory budget."""
 
-    def __init__(self, local: LocalModels, *, budget_bytes: int, slots: int | None, threads: int | None) -> None:
-        self._catalog = local.catalog
-        self._store = local.store
+    def __init__(self, settings: Settings, *, budget_bytes: int) -> None:
+        self._settings = settings
         self._budget_bytes = budget_bytes
-        self._slots = slots
+        self._slots = settings.models.slots
         self._cores = this_machine().cores
-        self._threads = threads or self._cores
+        self._threads = settings.models.threads or self._cores
 
     def __call__(self, model_id: str) -> EngineSpec:
         """Return how to run `model_id`. Raises NotFoundError when it is unknown or not installed."""
-        weights = self._catalog.get(model_id)
-        paths = self._installed(weights)
+        local = LocalModels.of(self._settings)  # anew: models are added while the server runs
+        weights = local.catalog.get(model_id)
+        paths = _installed(local, weights)
         if weights.engine is Engine.ONNX:
             return self._embedding(weights, paths)
         return self._llama_cpp(weights, paths[0])
-
-    def _installed(self, weights: Weights) -> list[Path]:
-        paths = self._store.paths(weights)
-        if paths is None:
-            raise NotFoundError(
-                f"The weights of '{weights.id}' are not installed; run 'mainstay models pull {weights.id}'.",
-                code="model_not_installed",
-            )
-        return [paths[file.name] for file in weights.files]
 
     def _llama_cpp(self, weights: Weights, path: Path) -> EngineSpec:
         per_token = weights.profile.kv_bytes_per_token or _UNKNOWN_KV_BYTES_PER_TOKEN
@@ -88,3 +80,13 @@ class Specs:
             threads=self._threads,
             memory_bytes=weights.size_bytes * 3 + _EMBEDDING_MEMORY_BYTES,
         )
+
+
+def _installed(local: LocalModels, weights: Weights) -> list[Path]:
+    paths = local.store.paths(weights)
+    if paths is None:
+        raise NotFoundError(
+            f"The weights of '{weights.id}' are not installed; run 'mainstay models pull {weights.id}'.",
+            code="model_not_installed",
+        )
+    return [paths[file.name] for file in weights.files]

@@ -5,12 +5,15 @@ import logging
 import resource
 import shutil
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from mainstay.kit.telemetry import configure_logging
 from mainstay.platform.catalog.machine import this_machine
 from mainstay.platform.engine.spec import EngineSettings
 from mainstay.server.local_models import LocalModels
 from mainstay.settings import Settings
+from mainstay.supervisor.home import prepare_home
+from mainstay.supervisor.in_force import SettingsInForce
 from mainstay.supervisor.listening import listen
 from mainstay.supervisor.paths import address_path, claim_run_directory, control_path, prepare_run_directory
 from mainstay.supervisor.process import Supervisor, SupervisorSettings
@@ -27,12 +30,19 @@ def serve(settings: Settings, *, announce: Announce | None = None) -> None:
     for warning in settings.warnings:
         _LOG.warning("%s", warning)
     _raise_descriptor_limit()
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    prepare_home(settings.home)
     run_directory = prepare_run_directory(settings.home)
     claim_run_directory(run_directory, home=settings.home)  # for as long as this process lives
+    _serve(settings, run_directory, announce)
+
+
+def _serve(settings: Settings, run_directory: Path, announce: Announce | None) -> None:
     shutil.rmtree(run_directory / "metrics", ignore_errors=True)
+    in_force = SettingsInForce(settings)
     local = LocalModels.of(settings)
     settings = local.complete(settings)
+    if not settings.deployments:
+        _LOG.warning("nothing can answer yet: run `mainstay models pull ID`, or declare deployments in mainstay.toml")
     budget = memory_budget_bytes(settings)
     listener = listen(settings.server.host, settings.server.port)
     url = f"http://{_shown_host(settings.server.host)}:{listener.getsockname()[1]}"
@@ -42,10 +52,6 @@ def serve(settings: Settings, *, announce: Announce | None = None) -> None:
             await announce(url)
         address_path(settings.home).write_text(url + "\n", encoding="utf-8")
         _LOG.info("listening on %s", url)
-
-    def check_settings() -> list[str]:
-        fresh = local.complete(Settings.load(settings.home))
-        return [str(warning) for warning in fresh.warnings]
 
     supervisor = Supervisor(
         SupervisorSettings(
@@ -58,8 +64,8 @@ def serve(settings: Settings, *, announce: Announce | None = None) -> None:
             drain_grace_seconds=settings.server.drain_grace_seconds,
         ),
         listener,
-        specs=Specs(local, budget_bytes=budget, slots=settings.models.slots, threads=settings.models.threads),
-        check_settings=check_settings,
+        specs=Specs(settings, budget_bytes=budget),
+        in_force=in_force,
         before_workers=before_workers,
     )
     try:

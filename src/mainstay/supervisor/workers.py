@@ -38,11 +38,19 @@ class Workers:
     """Keeps `count` workers running on the listening socket."""
 
     def __init__(
-        self, *, count: int, socket_fd: int, control_path: str, grace_seconds: float, metrics_folder: Path
+        self,
+        *,
+        count: int,
+        socket_fd: int,
+        control_path: str,
+        settings_path: str,
+        metrics_folder: Path,
+        grace_seconds: float,
     ) -> None:
         self._count = count
         self._socket_fd = socket_fd
         self._control_path = control_path
+        self._settings_path = settings_path
         self._metrics_folder = metrics_folder
         self._grace_seconds = grace_seconds
         self._workers: set[Worker] = set()
@@ -121,6 +129,7 @@ class Workers:
             f"--lifeline={lifeline.child_end}",
             f"--parent={os.getpid()}",
             f"--control={self._control_path}",
+            f"--settings={self._settings_path}",
             pass_fds=(self._socket_fd, lifeline.child_end),
             env=self._environment(),
         )
@@ -141,7 +150,7 @@ class Workers:
             ready.cancel()
             ended.cancel()
         if not worker.is_ready.is_set():
-            raise UnavailableError("A new worker did not start; the log above says why.")
+            raise UnavailableError("A new worker did not start; the server's log says why.")
         self._pause_seconds = 0.0
 
     async def _watch(self, worker: Worker) -> None:

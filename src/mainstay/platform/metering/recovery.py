@@ -58,8 +58,11 @@ class Recovery:
                 raise
             folder.remove()
             adopted += 1
-            _log.warning(
-                "usage: Recorded the calls of a dead worker (%s); %d were interrupted.", folder.path.name, interrupted
+            _log.log(
+                logging.WARNING if interrupted else logging.INFO,
+                "usage: Recorded the calls of a dead worker (%s); %d were interrupted.",
+                folder.path.name,
+                interrupted,
             )
         return adopted
 
