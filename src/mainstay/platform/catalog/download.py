@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mainstay.platform.catalog.errors import SourceFailedError, WrongContentError
+from mainstay.platform.catalog.errors import SourceFailedError, UnreachableError, WrongContentError
 from mainstay.platform.catalog.opener import build_opener, build_request, without_credentials
 
 _CHUNK_BYTES = 1 << 18
@@ -130,7 +130,7 @@ class Downloader:
     def _open(self, url: str, headers: Mapping[str, str]) -> Opened:
         host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
         if host in self._unreachable:
-            raise SourceFailedError(self._unreachable[host])
+            raise UnreachableError(host, self._unreachable[host])
         try:
             response = self._connect(url, headers, host)
         except urllib.error.HTTPError as error:
@@ -139,8 +139,8 @@ class Downloader:
                 return self._open(url, {name: value for name, value in headers.items() if name != "Range"})
             raise SourceFailedError(f"{without_credentials(url)} answered {error.code} {error.reason}.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._unreachable[host] = f"{host} cannot be reached: {_reason(error)}."
-            raise SourceFailedError(self._unreachable[host]) from error
+            self._unreachable[host] = _reason(error)
+            raise UnreachableError(host, self._unreachable[host]) from error
         return response
 
     def _connect(self, url: str, headers: Mapping[str, str], host: str) -> Opened:
@@ -219,4 +219,5 @@ def _size(path: Path) -> int:
 
 def _reason(error: BaseException) -> str:
     cause = getattr(error, "reason", None) or error
-    return str(cause) or type(cause).__name__
+    words = cause.strerror if isinstance(cause, OSError) else None
+    return words or str(cause) or type(cause).__name__

@@ -6,6 +6,24 @@ from mainstay.kit.errors import ConflictError, InvalidRequestError, MainstayErro
 class SourceFailedError(UnavailableError):
     """One source did not give the file; another may."""
 
+    @property
+    def brief(self) -> str:
+        """What happened, without the cause and the full stop."""
+        return self.message.rstrip(".")
+
+
+class UnreachableError(SourceFailedError):
+    """No connection to the host of a source."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(f"{host} cannot be reached: {reason}.")
+        self._host = host
+
+    @property
+    def brief(self) -> str:
+        """What happened, without the cause and the full stop."""
+        return f"{self._host} cannot be reached"
+
 
 class WrongContentError(SourceFailedError):
     """A source gave other bytes than the pinned ones; they were removed."""

