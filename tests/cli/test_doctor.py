@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mainstay.cli import in_use
 from mainstay.cli.doctor import doctor
 from mainstay.cli.doctor.findings import Finding, Level, examine, ok
 from mainstay.kit.database import open_database
@@ -177,6 +178,26 @@ def test_port_where_mainstay_is_alive_is_fine(home: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("MAINSTAY_PORT", str(port))
         (finding,) = examined(healthy=True)["port"]
     assert finding["message"] == f"Mainstay is alive at 127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("readiness", "level", "message"),
+    [
+        (b'{"ready":true,"waiting_for":[]}', "ok", "is ready; loaded: tiny (ready)"),
+        (b'{"ready":false,"waiting_for":["model tiny"]}', "warning", "waits for model tiny."),
+        (b"nonsense", "warning", "does not answer"),
+    ],
+)
+def test_running_server_is_asked_what_it_has_and_what_it_waits_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, readiness: bytes, level: str, message: str
+):
+    engines = [{"model": "tiny", "phase": "ready"}, {"model": "old", "phase": "stopped"}]
+    monkeypatch.setattr(in_use, "call", lambda *_, **__: {"engines": engines})
+    with served(readiness) as port:
+        monkeypatch.setattr("mainstay.cli.doctor.server.local_address", lambda: f"http://127.0.0.1:{port}")
+        (finding,) = examined(healthy=True)["server"]
+    assert finding["level"] == level
+    assert message in finding["message"]
 
 
 def test_free_port_is_fine(home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from tests.platform.catalog.fake_index import FakeIndex, Fault, file_of, published, running_index, weights_of
 from tests.platform.catalog.gguf_files import METADATA, gguf
 
+from mainstay.cli import in_use
 from mainstay.cli.models import models
 from mainstay.platform.catalog import Weights
 from mainstay.platform.catalog import catalog as catalog_module
@@ -135,6 +136,57 @@ def test_a_file_is_added_listed_and_removed(root: Path, tmp_path: Path):
     assert entry["is_installed"]
     call("rm", "mine")
     assert "not in the catalog" in call("show", "mine", code=1).stderr
+
+
+def test_a_file_that_is_there_already_is_told_so(root: Path, tmp_path: Path):
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(gguf())
+    call("add", file)
+    assert call("add", file).stdout.startswith("mine is installed already; run it with")
+
+
+def test_a_file_that_the_catalog_knows_is_told_under_which_id_it_is(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(catalog_module, "shipped", lambda: (weights_of(file_of(gguf()), model_id="known"),))
+    file = tmp_path / "my.gguf"
+    file.write_bytes(gguf())
+    told = call("add", file).stdout
+    assert told.startswith("This is known, which the catalog knows; it is installed under that id.\n")
+    assert "mainstay run --model known" in told
+    assert "which the catalog knows; it is installed already." in call("add", file).stdout
+
+
+@pytest.fixture
+def serving_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose control socket says that it serves the model."""
+    engines = [{"model": "tiny", "phase": "ready", "generation": 1}]
+    monkeypatch.setattr(in_use, "call", lambda method, *, seconds: {"engines": engines} if method == "status" else {})
+    monkeypatch.setattr(in_use, "local_address", lambda: "http://127.0.0.1:8080")
+
+
+@pytest.mark.usefixtures("serving_tiny")
+def test_a_model_that_the_running_server_serves_is_removed_by_force_only(root: Path):
+    call("pull", "tiny")
+    expected = "A server is running tiny at http://127.0.0.1:8080; stop that one first, or use --force."
+    assert expected in call("rm", "tiny", code=1).stderr
+    assert "0 MB were freed" in call("rm", "tiny", "--force").stdout
+
+
+def test_a_pull_ends_with_the_next_step_and_a_last_line(root: Path):
+    pulled = call("pull", "tiny")
+    assert "mainstay run --model tiny" in pulled.stdout
+    assert "mainstay reload" in pulled.stdout
+    assert pulled.stderr.splitlines()[-1] == "tiny: done"
+    assert call("pull", "tiny").stderr == ""
+
+
+def test_a_pull_that_is_interrupted_says_how_to_go_on(root: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mainstay.platform.catalog.pull.pull", interrupted)
+    assert call("pull", "tiny", code=130).stderr == "Stopped; run it again to continue.\n"
 
 
 def test_a_file_is_added_by_link_under_a_chosen_id(root: Path, tmp_path: Path):

@@ -15,7 +15,7 @@ from mainstay.platform.catalog.catalog import Catalog
 from mainstay.platform.catalog.errors import StoreError
 from mainstay.platform.catalog.sources import Origins
 from mainstay.platform.catalog.store import Store
-from mainstay.platform.catalog.weights import HuggingFace, ModelFile, Weights
+from mainstay.platform.catalog.weights import Ability, HuggingFace, ModelFile, Weights
 from mainstay.settings import Settings
 
 
@@ -67,20 +67,26 @@ def pull_model(model_id: str, directory: Path | None, output: Output) -> None:
     origins = Origins.directory(directory) if directory else Origins.from_environment(os.environ)
     with pull_progress(entry.id, as_json=output.as_json) as progress:
         path = pull(entry, store, progress, origins=origins)
-    text = f"{entry.id} is installed{' already' if was_there else ''}: {path}"
+    text = f"{entry.id} is installed{' already' if was_there else ''}: {path}\n{_next_step(entry)}"
     output.show({"id": entry.id, "path": path, "was_installed": was_there}, text)
 
 
 @models.command("rm")
 @click.argument("model_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Remove it though a running server has it loaded.")
 @output_option
-def remove_model(model_id: str, output: Output) -> None:
+def remove_model(model_id: str, force: bool, output: Output) -> None:
     """Remove a model, but no file that another model uses."""
+    from mainstay.cli.in_use import refuse_if_in_use
+
+    if not force:
+        refuse_if_in_use(model_id)
     store = _store()
     entry = Catalog.load(store).get(model_id)
     with _writing(store):
         freed_bytes = store.remove(entry)
-    output.show({"id": entry.id, "freed_bytes": freed_bytes}, f"{entry.id} is removed; {_size(freed_bytes)} are free.")
+    text = f"{entry.id} is removed; {_size(freed_bytes)} were freed."
+    output.show({"id": entry.id, "freed_bytes": freed_bytes}, text)
 
 
 @models.command("add")
@@ -95,11 +101,29 @@ def add_model(file: Path, model_id: str | None, link: bool, output: Output) -> N
     if model_id is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,95}", model_id):
         raise click.BadParameter("use lower-case letters, digits, '.', '_' and '-'.", param_hint="'--id'")
     store = _store()
+    catalog = Catalog.load(store)
+    installed = {entry.id for entry in catalog.list() if store.path(entry)}
     with _writing(store):
-        entry = add_gguf(file, store, Catalog.load(store), model_id=model_id, link=link)
+        entry = add_gguf(file, store, catalog, model_id=model_id, link=link)
     if not entry.abilities:
         output.note(f"{entry.id} has no chat template: it completes text, and does not chat.")
-    output.show(_describe(entry, store), f"{entry.id} is added; run it with `mainstay run --model {entry.id}`.")
+    output.show(_describe(entry, store), _added(entry, was_there=entry.id in installed))
+
+
+def _added(entry: Weights, *, was_there: bool) -> str:
+    """Say what became of a file: its id may be another than its name has."""
+    run = f"run it with `mainstay run --model {entry.id}`."
+    if entry.is_added:
+        return f"{entry.id} is installed already; {run}" if was_there else f"{entry.id} is added; {run}"
+    how = "installed already" if was_there else "installed under that id"
+    return f"This is {entry.id}, which the catalog knows; it is {how}.\n{_next_step(entry)}"
+
+
+def _next_step(entry: Weights) -> str:
+    """Say how a model that is installed comes into use."""
+    if Ability.CHAT not in entry.abilities:
+        return "A running server knows it after `mainstay reload`."
+    return f"Run it with `mainstay run --model {entry.id}`; a running server knows it after `mainstay reload`."
 
 
 @contextlib.contextmanager

@@ -20,13 +20,20 @@ _SECONDS_BETWEEN_EVENTS = 0.5
 @contextlib.contextmanager
 def pull_progress(model_id: str, *, as_json: bool) -> Iterator[Progress]:
     """Show a pull of one model in the way that fits who reads it."""
-    if as_json:
-        yield _Events(model_id)
-    elif sys.stderr.isatty():
-        with _bar(model_id) as bar:
-            yield bar
-    else:
-        yield _Lines(model_id)
+    try:
+        if as_json:
+            yield _Events(model_id)
+        elif sys.stderr.isatty():
+            with _bar(model_id) as bar:
+                yield bar
+        else:
+            lines = _Lines(model_id)
+            yield lines
+            lines.finish()
+    except KeyboardInterrupt:
+        if not as_json:
+            click.echo("Stopped; run it again to continue.", err=True)
+        raise
 
 
 class _Paced:
@@ -49,14 +56,21 @@ class _Lines:
     def __init__(self, model_id: str) -> None:
         self._model_id = model_id
         self._paced = _Paced(_SECONDS_BETWEEN_LINES)
+        self._has_begun = False
 
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        self._has_begun = True
         if self._paced.is_due() and total_bytes:
             share = 100 * done_bytes // total_bytes
             click.echo(f"{self._model_id}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB ({share}%)", err=True)
 
     def noted(self, text: str) -> None:
         click.echo(f"{self._model_id}: {text}", err=True)
+
+    def finish(self) -> None:
+        """Say that all of it is here, unless it was before."""
+        if self._has_begun:
+            click.echo(f"{self._model_id}: done", err=True)
 
 
 class _Events:

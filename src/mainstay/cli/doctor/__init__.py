@@ -14,6 +14,7 @@ from mainstay.cli.doctor.installation import (
 )
 from mainstay.cli.doctor.machine import check_capacity, check_engines, check_platform, check_python
 from mainstay.cli.doctor.network import check_port, check_providers
+from mainstay.cli.doctor.server import check_server
 from mainstay.cli.output import Output, output_option
 from mainstay.settings import Settings
 
@@ -51,6 +52,7 @@ def _installation_checks(settings: Settings, *, network: bool) -> list[tuple[str
         ("models", in_thread(functools.partial(check_models_folder, settings.models_folder))),
         ("weights", in_thread(functools.partial(check_weights, settings))),
         ("port", functools.partial(check_port, settings)),
+        ("server", check_server),
     ]
     if "database" not in settings.uncertain:
         checks.insert(2, ("database", functools.partial(check_database, settings)))
