@@ -43,6 +43,25 @@ async def test_a_certificate_of_the_operators_authority_is_accepted(vendor, trus
     assert b"scripted vendor" in await call(pool)
 
 
+async def test_what_tls_keeps_of_the_handshake_is_freed_at_the_first_answer(vendor, trusting):
+    writes, connections = [], []
+
+    class Recording(ssl.SSLObject):
+        def write(self, data):
+            writes.append(len(data))
+            connections.append(self)
+            return super().write(data)
+
+    trusting.sslobject_class = Recording
+    pool = Pool(Origin("localhost", vendor.port, is_tls=True), tls=trusting)
+    for _ in range(2):
+        response = await pool.send("POST", PATH, [], b'{"model":"m"}')
+        assert b"scripted vendor" in await response.read(1_000_000)
+    await pool.aclose()
+    assert [bool(length) for length in writes] == [True, False, True]
+    assert len(set(connections)) == 1
+
+
 async def test_an_unknown_authority_is_refused(vendor):
     pool = Pool(Origin("localhost", vendor.port, is_tls=True))
     with pytest.raises(TlsFailure, match="certificate"):

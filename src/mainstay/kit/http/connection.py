@@ -5,7 +5,9 @@ it only when it fires. That is what makes thousands of open streams cheap.
 """
 
 import asyncio
+import contextlib
 import math
+import ssl
 from enum import Enum, auto
 from typing import Protocol, cast
 
@@ -112,6 +114,8 @@ class Connection(asyncio.Protocol):
             else:
                 await self._send_in_slices(transport, head.with_length(len(body)), body)
             await response.wait_for_head()
+            if self._uses == 1:
+                self._free_handshake(transport)
             if response.headers.get(b"content-encoding", b"identity") != b"identity":
                 raise MalformedResponse(f"{self._name} compressed its answer, which was not asked for.")
         except BaseException:  # cancellation too must not leave half an exchange behind
@@ -267,6 +271,18 @@ class Connection(asyncio.Protocol):
                 return
         self._is_sending = False
         self._expect(self._timeouts.first_byte_seconds)
+
+    def _free_handshake(self, transport: asyncio.Transport) -> None:
+        """Free what TLS keeps of the handshake, 18 KiB, once its session tickets have come: before the first answer.
+
+        For a ticket OpenSSL 3.0 allocates a write buffer, which it holds until something is written; a write of no
+        bytes sends nothing and is enough. The certificate was verified, and nobody reads the decoded copy.
+        """
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            with contextlib.suppress(ssl.SSLError):  # a connection that is broken says so itself
+                tls.write(b"")
+            transport.get_extra_info("peercert", {}).clear()
 
     def _go_on(self, response: Response) -> None:
         """After the head or a piece of the body: wait for the next, unless the reader is behind."""
