@@ -104,6 +104,32 @@ def test_a_good_file_is_reloaded_and_a_bad_one_changes_nothing(install, vendor):
         assert client.chat.completions.create(model="gpt-4o", messages=HELLO).choices
 
 
+def test_a_bad_file_on_disk_keeps_no_dead_worker_from_being_replaced(install, vendor):
+    server = install(vendor_configuration(vendor().port)).start()
+    key = server.create_key()
+    server.write_configuration("[server]\nregion = 5\n")
+    (worker,) = descendants(server.supervisor_id)
+    os.kill(worker, signal.SIGKILL)
+    with client_of(server, key) as client:
+        assert client.chat.completions.create(model="upstream", messages=HELLO).choices
+    refused = server.command("restart", check=False)
+    assert refused.returncode == 1
+    assert "mainstay.toml:2: server.region" in refused.stderr
+    assert len(descendants(server.supervisor_id)) == 1
+    assert "Traceback" not in server.log()
+
+
+def test_a_second_server_in_the_same_home_is_refused_and_harms_nothing(install, vendor):
+    server = install(vendor_configuration(vendor().port)).start()
+    key = server.create_key()
+    refused = server.command("serve", check=False)
+    assert refused.returncode == 1
+    assert f"already runs from {server.home} at {server.url}" in refused.stderr
+    server.command("reload")
+    with client_of(server, key) as client:
+        assert client.chat.completions.create(model="upstream", messages=HELLO).choices
+
+
 def test_a_reload_does_not_cut_an_open_stream(install, vendor):
     slow = vendor("--chunks", "20", "--delay", "0.1")
     server = install(vendor_configuration(slow.port)).start()
