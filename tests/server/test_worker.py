@@ -35,6 +35,7 @@ class Supervisor:
 @pytest.fixture
 def home():
     with tempfile.TemporaryDirectory(prefix="ms-", dir="/tmp") as folder:
+        (Path(folder) / "mainstay.toml").touch()
         yield Path(folder)
 
 
