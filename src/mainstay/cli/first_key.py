@@ -16,8 +16,14 @@ async def create_first_key() -> str | None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mainstay.cli", "keys", "first", "--json", stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(_SECONDS):
-        answer, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(_SECONDS):
+            answer, _ = await process.communicate()
+    except TimeoutError as error:
+        process.kill()
+        raise ConfigurationError(
+            f"The first API key was not made within {_SECONDS:.0f} s; run 'mainstay doctor' to see about the database."
+        ) from error
     told = json.loads(answer or b"{}")
     if process.returncode != 0:
         message = told.get("error", {}).get("message", "the command failed")

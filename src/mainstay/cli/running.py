@@ -10,15 +10,18 @@ import msgspec
 from mainstay.kit.control import Frame, raised
 from mainstay.kit.errors import MainstayError, UnavailableError
 from mainstay.settings import find_home
-from mainstay.supervisor.paths import address_path, control_path
+from mainstay.supervisor.paths import address_path, control_path, is_own_run_directory
 
 _ANSWER_BYTES = 1024 * 1024
 
 
 def call(method: str, *, seconds: float, environment: Mapping[str, str] = os.environ) -> dict[str, object]:
     """Call the supervisor and return its answer. Raises what it raises, UnavailableError when none runs."""
-    path = control_path(find_home(None, environment))
+    home = find_home(None, environment)
+    path = control_path(home)
     try:
+        if not is_own_run_directory(home):
+            raise FileNotFoundError(f"{path.parent} is not there")
         answer = _exchange(path, method, seconds)
     except (OSError, msgspec.DecodeError) as error:
         raise UnavailableError(
@@ -31,8 +34,11 @@ def call(method: str, *, seconds: float, environment: Mapping[str, str] = os.env
 
 def local_address(environment: Mapping[str, str] = os.environ) -> str | None:
     """Return where the running server listens, None when none runs."""
+    home = find_home(None, environment)
+    if not is_own_run_directory(home):
+        return None
     try:
-        return address_path(find_home(None, environment)).read_text("utf-8").strip() or None
+        return address_path(home).read_text("utf-8").strip() or None
     except OSError:
         return None
 

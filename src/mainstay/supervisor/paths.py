@@ -50,6 +50,15 @@ def claim_run_directory(directory: Path, *, home: Path) -> int:
     return descriptor
 
 
+def is_own_run_directory(home: Path) -> bool:
+    """Whether the directory is there and this user's: the stand-in under /tmp could be somebody else's bait."""
+    try:
+        status = run_directory(home).lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+
+
 def control_path(home: Path) -> Path:
     """The control socket."""
     return run_directory(home) / "control.sock"

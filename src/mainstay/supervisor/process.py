@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mainstay.kit import control
 from mainstay.kit.control import Connection, Params
-from mainstay.kit.errors import ConfigurationError, MainstayError
+from mainstay.kit.errors import ConfigurationError, MainstayError, UnavailableError
 from mainstay.kit.ids import new_api_key
 from mainstay.platform.engine.control_endpoints import endpoint_to_wire
 from mainstay.platform.engine.endpoint import EndpointState
@@ -137,8 +137,7 @@ class Supervisor:
         The file is checked first: a bad one raises ConfigurationError and changes nothing, anywhere.
         """
         warnings = self._in_force.take_over(with_new_workers=False)
-        for worker in self._workers.connections():
-            await worker.call("reload")
+        await asyncio.gather(*(self._tell_of_settings(worker) for worker in self._workers.connections()))
         _LOG.info("settings reloaded")
         return warnings
 
@@ -180,6 +179,14 @@ class Supervisor:
         del connection, params
         await asyncio.gather(*(worker.call("keys_changed") for worker in self._workers.connections()))
         return None
+
+    async def _tell_of_settings(self, worker: Connection) -> None:
+        try:
+            await worker.call("reload")
+        except UnavailableError:
+            if not worker.is_closed:
+                raise
+            # It has left meanwhile; its successor starts with the new settings.
 
     def _tell_workers(self, state: EndpointState) -> None:
         for worker in self._workers.connections():
