@@ -69,6 +69,63 @@ def test_mistake_in_the_settings_hides_no_key_and_is_told(run: Run, tmp_path: Pa
     assert run("list", "--json").stderr == ""
 
 
+def test_key_is_found_by_its_name_and_by_the_beginning_of_its_id(run: Run) -> None:
+    key_id = _json(run("create", "--name", "app", "--json"))["id"]
+    for text in ("app", key_id[:12]):
+        assert _json(run("show", text, "--json"))["id"] == key_id
+    other = _json(run("create", "--name", "app", "--json"))["id"]
+    result = run("revoke", "app")
+    assert result.exit_code == 1
+    assert f"2 keys are named app: {key_id}, {other}; give the id of one." in result.stderr
+    run("revoke", other)
+    assert f"Revoked {key_id} (app)" in run("revoke", "app").stdout
+
+
+def test_key_that_was_revoked_already_is_told_so_with_the_time(run: Run) -> None:
+    key_id = _json(run("create", "--name", "app", "--json"))["id"]
+    at = _json(run("revoke", key_id, "--json"))["revoked_at"]
+    assert run("revoke", key_id).stdout == f"{key_id} (app) was revoked already, at {at}; nothing is changed.\n"
+
+
+def test_new_key_for_a_deployment_that_does_not_exist_is_warned_of(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "mainstay.toml").write_text(
+        '[[deployments]]\nname = "chat"\ntargets = [{ provider = "local", model = "m" }]\n[aliases]\ngpt = "chat"\n'
+    )
+    created = run("create", "--name", "x", "--deployments", "chat,gpt,nope")
+    assert created.exit_code == 0, created.output
+    assert created.stderr.count("warning: No deployment is named") == 1
+    assert "named nope" in created.stderr
+
+
+def test_people_get_the_id_of_a_new_key_and_short_lists_and_plain_words(run: Run) -> None:
+    created = run(
+        "create",
+        "--name",
+        "a name of many letters",
+        "--scopes",
+        "admin,inference",
+        "--rpm",
+        "600",
+        "--tpm",
+        "100000",
+        "--deployments",
+        "one-deployment,another",
+        "--expires",
+        "30d",
+    )
+    (key,) = _json(run("list", "--json"))
+    assert f"Key {key['id']}: " in created.stderr
+    lines = run("list", "--all").stdout.splitlines()
+    assert lines[1].startswith(f"{key['id'][:12]}  ")
+    assert max(map(len, lines)) <= 100
+    shown = run("show", key["id"]).stdout
+    assert "scopes       admin, inference\n" in shown
+    assert "requests     600 per minute\n" in shown
+    assert "None" not in shown
+    assert "deployments  all\n" in run("show", run("create", "--name", "b").stderr.split()[1].rstrip(":")).stdout
+
+
 def test_first_key_is_made_once(run: Run) -> None:
     assert SECRET.fullmatch(_json(run("first", "--json"))["api_key"])
     assert _json(run("first", "--json")) == {"api_key": None}
@@ -78,6 +135,7 @@ def test_first_key_is_made_once(run: Run) -> None:
     ("arguments", "message"),
     [
         (["create", "--name", "x", "--expires", "soon"], "no duration"),
+        (["create", "--name", "x", "--expires", "30"], "write one of 30m, 30h, 30d, 30y"),
         (["create", "--name", "x", "--expires", "0d"], "no duration"),
         (["create", "--name", "x", "--expires", "9" * 30 + "y"], "no duration"),
         (["create", "--name", "x", "--scopes", "root"], "no scope 'root'"),

@@ -51,6 +51,7 @@ def test_list_shows_every_model_and_what_is_installed(root: Path):
     assert lines[0].split()[:2] == ["ID", "PARAMETERS"]
     assert [line.split()[0] for line in lines[1:]][:2] == ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"]
     assert all(line.endswith("no") for line in lines[1:])
+    assert max(map(len, lines)) <= 100
     entries = json.loads(call("list", "--json").stdout)
     assert entries[1]["abilities"] == ["chat", "fim", "tools"]
     assert not root.exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from mainstay.cli.key_views import shortened
 from mainstay.cli.usage import usage
 from mainstay.kit.database import open_database
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
@@ -66,6 +67,14 @@ def test_people_get_a_table(run: Run) -> None:
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["MODEL", "CALLS", "FAILED", "PROMPT", "CACHED", "COMPLETION", "COST"]
     assert lines[1].split() == ["model-0", "2", "0", "200", "0", "20", "0.1000", "USD"]
+
+
+def test_ids_of_keys_are_short_for_people(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shortened(["key_0123456789", "key_0123456799"]) == {
+        "key_0123456789": "key_012345678",
+        "key_0123456799": "key_012345679",
+    }
+    assert "key_1 " in run("--by", "key", "--key", "key_1").stdout
 
 
 def test_programs_get_a_report_in_pages(run: Run) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 _CURL = """\
 curl -N {url}/v1/chat/completions \\
   -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-  -d '{{"model": "chat", "stream": true, "max_tokens": 200, "messages": [{{"role": "user", "content": "What is a mainstay?"}}]}}'"""
+  -d '{{"model": "chat", "stream": true, "max_tokens": 200,
+       "messages": [{{"role": "user", "content": "What is a mainstay?"}}]}}'"""
 
 _OPENAI = """\
 {python} - <<'END'

@@ -3,21 +3,18 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import click
-import msgspec
 
 from mainstay.cli.database import database_settings, installed_database, tell_keys_changed
-from mainstay.cli.output import Output, output_option, table
-from mainstay.kit.clock import SystemClock
+from mainstay.cli.installed_keys import all_keys, find_key, open_keys, unknown_deployments
+from mainstay.cli.key_views import described, details, listing, moment
+from mainstay.cli.output import Output, output_option
 from mainstay.kit.errors import InvalidRequestError
-from mainstay.kit.secrets import load_or_create_secret
-from mainstay.platform.identity.keys import Key, Keys, NewKey
+from mainstay.platform.identity.keys import Keys, NewKey
 from mainstay.settings import Settings
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
-_PAGE = 1000
 _FIRST_NAME = "first key"
 
 
@@ -60,8 +57,13 @@ async def create(
     async with _installed_keys(settings) as installed:
         key, secret = await installed.create(wanted)
     await tell_keys_changed(settings.home)
-    output.note("This is the only time that the key is shown; keep it in a safe place.")
-    output.show({"api_key": secret, **_described(key)}, secret)
+    for unknown in unknown_deployments(settings, key.deployments or ()):
+        output.note(
+            f"warning: No deployment is named {unknown}; the key is good for it once there is one. "
+            "`mainstay deployments list` shows the names."
+        )
+    output.note(f"Key {key.id}: this is the only time that it is shown; keep it in a safe place.")
+    output.show({"api_key": secret, **described(key)}, secret)
 
 
 @keys.command("list")
@@ -70,31 +72,34 @@ async def create(
 async def list_keys(output: Output, *, with_revoked: bool) -> None:
     """List the keys."""
     async with _installed_keys(database_settings(output)) as installed:
-        found = [key async for key in _all(installed) if with_revoked or key.revoked_at_ms is None]
-    columns = ("id", "name", "key", "state", "scopes", "deployments", "rpm", "tpm", "created", "expires")
-    output.show([_described(key) for key in found], lambda: table(columns, [_cells(key) for key in found]))
+        found = [key async for key in all_keys(installed) if with_revoked or key.revoked_at_ms is None]
+    output.show([described(key) for key in found], lambda: listing(found))
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID|NAME")
 @output_option
 async def show(output: Output, *, key_id: str) -> None:
     """Show one key: all but the key itself, which is not kept anywhere."""
     async with _installed_keys(database_settings(output)) as installed:
-        key = await installed.get(key_id)
-    output.show(_described(key), lambda: "\n".join(f"{name}: {value}" for name, value in _described(key).items()))
+        key = await find_key(installed, key_id)
+    output.show(described(key), lambda: details(key))
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID|NAME")
 @output_option
 async def revoke(output: Output, *, key_id: str) -> None:
     """Revoke a key, for good."""
     settings = database_settings(output)
     async with _installed_keys(settings) as installed:
-        key = await installed.revoke(key_id)
+        found = await find_key(installed, key_id)
+        key = await installed.revoke(found.id)
     await tell_keys_changed(settings.home)
-    output.show(_described(key), f"Revoked {key.id} ({key.name}); servers refuse it within a second.")
+    text = f"Revoked {key.id} ({key.name}); servers refuse it within a second."
+    if found.revoked_at_ms is not None:
+        text = f"{key.id} ({key.name}) was revoked already, at {moment(found.revoked_at_ms)}; nothing is changed."
+    output.show(described(key), text)
 
 
 @keys.command(hidden=True)
@@ -113,53 +118,7 @@ async def first(output: Output) -> None:
 @asynccontextmanager
 async def _installed_keys(settings: Settings) -> AsyncIterator[Keys]:
     async with installed_database(settings) as database:
-        yield Keys(database, load_or_create_secret(settings.home / "keys" / "pepper"), SystemClock())
-
-
-async def _all(installed: Keys) -> AsyncIterator[Key]:
-    after: Key | None = None
-    while page := await installed.list(after=after, limit=_PAGE):
-        for key in page:
-            yield key
-        after = page[-1]
-
-
-def _described(key: Key) -> dict[str, object]:
-    """Return a key as JSON members; times as people and programs both read them."""
-    described: dict[str, object] = msgspec.structs.asdict(key)
-    for name in ("created_at", "expires_at", "revoked_at"):
-        described[name] = _moment(getattr(key, f"{name}_ms"))
-        del described[f"{name}_ms"]
-    return {**described, "state": _state(key)}
-
-
-def _cells(key: Key) -> tuple[object, ...]:
-    return (
-        key.id,
-        key.name,
-        key.hint,
-        _state(key),
-        ",".join(key.scopes),
-        "all" if key.deployments is None else ",".join(key.deployments),
-        key.requests_per_minute,
-        key.tokens_per_minute,
-        (_moment(key.created_at_ms) or "")[:10],
-        _moment(key.expires_at_ms),
-    )
-
-
-def _state(key: Key) -> str:
-    if key.revoked_at_ms is not None:
-        return "revoked"
-    if key.expires_at_ms is not None and key.expires_at_ms <= time.time() * 1000:
-        return "expired"
-    return "active"
-
-
-def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        yield open_keys(database, settings)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -168,6 +127,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _expiry(text: str, now: float) -> int:
     """Return the time that lies `text` (`30d`, say) after `now`, as Unix milliseconds."""
+    if text.isascii() and text.isdigit():
+        units = ", ".join(f"{text[:40]}{unit}" for unit in _UNIT_SECONDS)
+        raise InvalidRequestError(f"{text[:40]!r} has no unit; write one of {units}.", param="expires")
     count, unit = text[:-1], _UNIT_SECONDS.get(text[-1:])
     if unit is None or not (count.isascii() and count.isdigit()) or not 0 < int(count[:9]) * unit <= 100 * 365 * 86_400:
         raise InvalidRequestError(

@@ -33,7 +33,7 @@ def list_models(output: Output) -> None:
     """List the models of the catalog."""
     store = _store()
     entries = Catalog.load(store).list()
-    columns = ("id", "parameters", "size", "quantisation", "context", "abilities", "licence", "installed")
+    columns = ("id", "parameters", "size", "context", "abilities", "licence", "installed")
     rows = [(*_row(entry), "yes" if store.path(entry) else "no") for entry in entries]
     output.show([_describe(entry, store) for entry in entries], lambda: table(columns, rows))
 
@@ -188,7 +188,6 @@ def _row(entry: Weights) -> tuple[str, ...]:
         entry.id,
         _short(entry.parameters),
         _size(entry.size_bytes),
-        entry.quantisation,
         str(entry.context_tokens),
         " ".join(sorted(entry.abilities)) or "completion",
         entry.licence,

@@ -20,8 +20,7 @@ from mainstay.platform.catalog.errors import PullFailedError, StoreError
 from mainstay.platform.catalog.pull import pull
 from mainstay.platform.catalog.sources import Origins
 from mainstay.platform.catalog.store import Store
-from mainstay.platform.catalog.weights import HuggingFace
-from mainstay.platform.catalog.weights import Packages
+from mainstay.platform.catalog.weights import HuggingFace, Packages
 
 CONTENT = random.Random(7).randbytes(1_000_003)
 HF_PATH = "/org/tiny/resolve/main/tiny.gguf"
