@@ -94,6 +94,16 @@ def _control(slave):
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
 
+async def test_address_that_is_none_is_told_as_it_was_written(tmp_path):
+    for address in ("foo", "localhost:9", "http://", "http://x:y"):
+        code, out, errors = await chat("http://unused", tmp_path, "hi", "--base-url", address)
+        assert (code, out) == (1, "")
+        expected = f"--base-url is '{address}', which is no address; write it as http://127.0.0.1:8080."
+        assert errors == f"mainstay: {expected}\n"
+    _, _, errors = await chat("foo", tmp_path, "hi")
+    assert errors.startswith("mainstay: MAINSTAY_BASE_URL is 'foo'")
+
+
 async def test_one_question_is_answered_in_plain_text(tmp_path):
     app = ScriptedApi(whole("**Hello** ", "\x1b[31mworld\x1b]0;x\x07"))
     async with serving(app) as url:

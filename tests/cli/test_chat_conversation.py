@@ -127,6 +127,21 @@ async def test_save_writes_markdown_and_never_over_a_file(tmp_path):
 async def test_save_to_an_impossible_place_says_why(tmp_path):
     text = await talk(ScriptedApi(whole("ok")), f"hi\r/save {tmp_path}/no/such/x.md\r/save ~nobody-here/x\r", tmp_path)
     assert text.count("could not be written") == 2
+    assert "No such file or directory; choose another place." in " ".join(text.split())
+    assert "Errno" not in text
+
+
+async def test_line_below_the_prompt_counts_as_the_tokens_command_does(tmp_path):
+    app = ScriptedApi(whole("A"), whole("B"))
+    async with serving(app) as url, Client(url, "k") as client:
+        session = Session(client, "scripted", Conversation(), Options())
+        with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
+            pipe.send_text("one\r/retry\r/tokens\r\x04")
+            console = Console(file=Screen(columns=100), width=100)
+            loop = Loop(session, tmp_path / "h" / "chat_history", known_models=["scripted"], console=console)
+            await asyncio.wait_for(loop.run(), 20)
+    assert session.conversation.total_tokens == 26
+    assert "26 tokens so far" in loop._status()
 
 
 async def test_an_answer_cut_at_its_limit_is_said_to_be(tmp_path):

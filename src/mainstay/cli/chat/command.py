@@ -62,10 +62,12 @@ def _question(question: str) -> str | None:
 
 
 def _client(base_url: str | None, api_key: str | None) -> "Client":
-    from mainstay.cli.chat.connection import default_api_key, default_base_url
+    from mainstay.cli.chat.connection import checked_base_url, default_api_key, default_base_url
     from mainstay.client import Client
 
-    address = base_url or default_base_url()
+    said_by = "MAINSTAY_BASE_URL" if os.environ.get("MAINSTAY_BASE_URL") else "The server's address"
+    said_by = "--base-url" if base_url else said_by
+    address = checked_base_url(base_url or default_base_url(), said_by=said_by)
     return Client(address, default_api_key(address) if api_key is None else api_key)
 
 

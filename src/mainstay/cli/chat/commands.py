@@ -139,5 +139,6 @@ def _write_new(name: str, text: str) -> str:
     except FileExistsError:
         return f"{name} exists and was left as it is; choose another name."
     except (OSError, ValueError, RuntimeError) as error:
-        return f"The conversation could not be written to {name}: {error}."
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
+        return f"The conversation could not be written to {name}: {why}; choose another place."
     return f"Saved to {path}."

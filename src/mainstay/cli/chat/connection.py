@@ -6,7 +6,13 @@ from urllib.parse import urlsplit
 
 from mainstay.cli.running import local_address, local_key
 from mainstay.client import Client
-from mainstay.kit.errors import MainstayError, NotFoundError, UnauthenticatedError, UnavailableError
+from mainstay.kit.errors import (
+    InvalidRequestError,
+    MainstayError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from mainstay.kit.http import ConnectRefused
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -17,6 +23,19 @@ def default_base_url(environment: Mapping[str, str] = os.environ) -> str:
     """Return the address from the environment, or that of the server that runs here, or where one would."""
     configured = environment.get("MAINSTAY_BASE_URL") or local_address(environment)
     return configured or f"http://127.0.0.1:{environment.get('MAINSTAY_PORT') or 8080}"
+
+
+def checked_base_url(base_url: str, *, said_by: str) -> str:
+    """Return the address if it is one. Raises InvalidRequestError."""
+    try:
+        parts = urlsplit(base_url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        message = f"{said_by} is '{base_url[:100]}', which is no address; write it as http://127.0.0.1:8080."
+        raise InvalidRequestError(message, param="base_url")
+    return base_url
 
 
 def default_api_key(base_url: str, environment: Mapping[str, str] = os.environ) -> str:

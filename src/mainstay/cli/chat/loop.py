@@ -106,11 +106,11 @@ class Loop:
 
     def _status(self) -> str:
         """Return the line below the prompt."""
-        usage = self._session.conversation.last_usage
+        total_tokens = self._session.conversation.total_tokens
         speed = self._session.tokens_per_second()
         parts = [
             clean(self._session.model),
-            f"{usage.total_tokens:,} tokens so far" if usage else "",
+            f"{total_tokens:,} tokens so far" if total_tokens else "",
             f"{speed:.0f} tokens/s" if speed else "",
         ]
         return "  ·  ".join(filter(None, parts))
