@@ -10,9 +10,9 @@ from mainstay.cli.doctor.findings import Finding, ok, problem, warning
 from mainstay.platform.catalog.machine import this_machine
 
 OLDEST_PYTHON = (3, 11)
-GIBIBYTE = 1024**3
-_LITTLE_MEMORY_BYTES = 2 * GIBIBYTE
-_LITTLE_DISK_BYTES = GIBIBYTE
+GIGABYTE = 10**9
+_LITTLE_MEMORY_BYTES = 2 * GIGABYTE
+_LITTLE_DISK_BYTES = GIGABYTE
 _ENGINES = {"xllamacpp": "models in GGUF (chat, completions)", "onnxruntime": "embeddings"}
 
 
@@ -66,7 +66,7 @@ async def _check_engine(module: str, purpose: str) -> Finding:
 def check_capacity() -> list[Finding]:
     """Are there cores and memory enough for a model?"""
     machine = this_machine()
-    text = f"{machine.cores} cores, {machine.memory_bytes / GIBIBYTE:.1f} GiB of memory for this process"
+    text = f"{machine.cores} cores, {machine.memory_bytes / GIGABYTE:.1f} GB of memory for this process"
     if machine.memory_bytes < _LITTLE_MEMORY_BYTES:
         return [warning("machine", f"{text}: little.", "Use a small model: mainstay run --model smollm2-135m-instruct")]
     return [ok("machine", text)]
@@ -76,7 +76,7 @@ def check_disk(name: str, folder: Path) -> list[Finding]:
     """Is there space left where `folder` is, or will be?"""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free_bytes = shutil.disk_usage(existing).free
-    text = f"{free_bytes / GIBIBYTE:.1f} GiB are free at {folder}"
+    text = f"{free_bytes / GIGABYTE:.1f} GB are free at {folder}"
     if free_bytes < _LITTLE_DISK_BYTES:
         return [warning(name, f"{text}: little.", f"Free space there, or move it: {_mover(name)}.")]
     return [ok(name, text)]
