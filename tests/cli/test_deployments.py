@@ -159,5 +159,14 @@ def test_key_that_this_shell_lacks_is_a_warning_of_the_check_and_nothing_to_the_
     assert "big" in call("show", "gpt-4").stdout
 
 
+def test_check_tells_warnings_beside_problems(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MAINSTAY_PORT", "8099")
+    (home / "mainstay.toml").write_text("[server]\nport = 'x'\nprot = 1\n")
+    problem, warning = call("check", code=1).stdout.splitlines()
+    assert problem.startswith("mainstay.toml:3: Unknown key")
+    assert warning.startswith("mainstay.toml:2: server.port must be")
+    assert warning.endswith("MAINSTAY_PORT is used instead. (warning)")
+
+
 def test_check_of_a_missing_file_fails(home: Path):
     assert "There is no such file." in call("check", home / "none.toml", code=1).stdout

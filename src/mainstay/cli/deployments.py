@@ -65,10 +65,9 @@ def check_file(file: Path | None, output: Output) -> None:
 
 def _check(file: Path | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Return problems and warnings. A model that is not installed is a warning: it can still be pulled."""
-    try:
-        settings = Settings.load(file=file, needs_keys=False)
-    except SettingsError as error:
-        return error.problems, ()
+    settings = Settings.load(file=file, only=(), needs_keys=False)
+    if settings.problems:
+        return settings.problems, settings.warnings
     targets = local_targets(settings)
     unknown = tuple(one.problem for one in targets if one.problem and not one.is_known)
     absent = tuple(one.problem for one in targets if one.problem and one.is_known)
