@@ -77,7 +77,7 @@ class Parts:
         self.prices.replace(settings)
         self.calls.limits = _limits(settings)
         self.calls.log_prompts = settings.logging.log_prompts
-        self.readiness.models = self.engines.local.to_preload(settings)
+        self.readiness.replace(self.engines.local.to_preload(settings))
         return settings
 
 
@@ -128,6 +128,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
         on_response=_log_response,
     )
     _run(keyring.run, "keyring", stack)
+    _run(readiness.run, "readiness", stack)
     return Parts(app, keyring, router, engines, readiness, calls, prices)
 
 

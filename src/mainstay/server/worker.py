@@ -81,4 +81,8 @@ class Worker:
 
     def _note_engine(self, told: Params) -> None:
         endpoint = told["endpoint"]
-        self._endpoints.changed(str(told["model"]), None if endpoint is None else endpoint_from_wire(endpoint))
+        self._endpoints.changed(
+            str(told["model"]),
+            None if endpoint is None else endpoint_from_wire(endpoint),
+            is_broken=bool(told["is_broken"]),
+        )

@@ -18,7 +18,7 @@ from mainstay.kit.control import Connection, Params
 from mainstay.kit.errors import ConfigurationError, MainstayError, UnavailableError
 from mainstay.kit.ids import new_api_key
 from mainstay.platform.engine.control_endpoints import endpoint_to_wire
-from mainstay.platform.engine.endpoint import EndpointState
+from mainstay.platform.engine.endpoint import EndpointState, Phase
 from mainstay.platform.engine.residency import Residency
 from mainstay.platform.engine.spec import EngineSettings, EngineSpec
 from mainstay.supervisor.in_force import SettingsInForce
@@ -229,4 +229,4 @@ def _name(connection: Connection) -> str:
 
 def _told(state: EndpointState) -> dict[str, object]:
     endpoint = endpoint_to_wire(state.endpoint) if state.endpoint is not None else None
-    return {"model": state.model_id, "endpoint": endpoint, "generation": state.generation}
+    return {"model": state.model_id, "endpoint": endpoint, "is_broken": state.phase is Phase.BROKEN}

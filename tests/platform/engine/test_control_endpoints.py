@@ -107,3 +107,14 @@ async def test_a_model_that_is_not_installed_says_how_to_install_it():
 async def test_without_a_supervisor_local_models_cannot_be_reached():
     with pytest.raises(UnavailableError, match="not connected"):
         await ControlEndpoints(lambda: None).ensure("m")
+
+
+def test_a_broken_engine_is_known_as_broken_until_it_is_back_and_a_stopped_one_never():
+    endpoints = ControlEndpoints(lambda: None)
+    endpoints.changed("m", None)
+    assert not endpoints.is_broken("m")
+    endpoints.changed("m", None, is_broken=True)
+    endpoints.changed("m", None)  # loading again
+    assert endpoints.is_broken("m")
+    endpoints.changed("m", endpoint(2))
+    assert not endpoints.is_broken("m")

@@ -46,6 +46,7 @@ class ControlEndpoints:
     def __init__(self, connection: Callable[[], Connection | None]) -> None:
         self._connection = connection
         self._known: dict[str, Endpoint] = {}
+        self._broken: set[str] = set()
         self._busy: dict[str, int] = {}
 
     async def ensure(self, model_id: str) -> Endpoint:
@@ -77,12 +78,20 @@ class ControlEndpoints:
         if (before == 0) != (now == 0):
             self._notify("busy", {"model": model_id, "delta": 1 if now else -1})
 
-    def changed(self, model_id: str, endpoint: Endpoint | None) -> None:
+    def changed(self, model_id: str, endpoint: Endpoint | None, *, is_broken: bool = False) -> None:
         """Take in a notice of the supervisor: the model's endpoint now, None when there is none."""
         if endpoint is None:
             self._known.pop(model_id, None)
         else:
             self._known[model_id] = endpoint
+        if is_broken:
+            self._broken.add(model_id)
+        elif endpoint is not None:
+            self._broken.discard(model_id)
+
+    def is_broken(self, model_id: str) -> bool:
+        """Whether the model's engine has died or fallen silent and is not back yet."""
+        return model_id in self._broken
 
     def busy_models(self) -> list[str]:
         """The models with requests in, to be told again to a supervisor that is new."""
