@@ -1,7 +1,6 @@
 """A whole server on either database: keys, calls, usage, and the same state after a restart."""
 
 from openai import OpenAI
-
 from tests.e2e.observing import until, vendor_configuration
 
 HELLO = [{"role": "user", "content": "Say hello."}]
