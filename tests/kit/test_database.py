@@ -17,7 +17,7 @@ async def accounts(empty_database: Database) -> Database:
         await transaction.execute("CREATE TABLE accounts (id TEXT PRIMARY KEY, balance BIGINT NOT NULL)")
         await transaction.execute_many(
             "INSERT INTO accounts (id, balance) VALUES (:id, :balance)",
-            [{"balance": 10, "id": "a"}, {"id": "b", "balance": 20}],
+            [("a", 10), ("b", 20)],
         )
     return empty_database
 

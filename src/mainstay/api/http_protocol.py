@@ -42,8 +42,8 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection. `server_state.connections` holds all of them, for `sweep` and for draining."""
 
     __slots__ = (
-        "_deadline", "_header_bytes", "_header_timeout", "_is_in_head", "_is_leaving", "_is_refused", "_task",
-        "_unsent_bytes", "_unsent_since",
+        "_arrived_bytes", "_deadline", "_header_bytes", "_header_timeout", "_is_in_head", "_is_leaving",
+        "_is_refused", "_task", "_unsent_bytes", "_unsent_since",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state)
         self._header_timeout = header_timeout_seconds
         self._header_bytes = 0
+        self._arrived_bytes = 0
         self._is_in_head = False
         self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -84,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._has_had_request() and not self._is_in_head and self._deadline is not None:
             self._deadline = time.monotonic() + _BODY_SILENCE_SECONDS
+        self._arrived_bytes = len(data)
         self._feed(data)
         self._time_idleness()
         if self._is_in_head:
@@ -97,18 +99,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._deadline = time.monotonic() + self._header_timeout
 
-    def on_url(self, url: bytes) -> None:
-        """Count the request line in with the headers."""
-        super().on_url(url)
-        self._count_header_bytes(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header."""
-        super().on_header(name, value)
-        self._count_header_bytes(len(name) + len(value) + 4)
-
     def on_headers_complete(self) -> None:
         """Hand the request to the application; from here on only a silent body is timed."""
+        if self._header_bytes + self._arrived_bytes > HEADERS_LIMIT_BYTES:
+            # Only a head that came with much else has to be measured.
+            self._header_bytes = 0
+            self._count_header_bytes(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         if self._is_refused or self._wants_upgrade():
             return
         self._is_in_head = False

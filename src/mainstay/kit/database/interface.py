@@ -1,5 +1,6 @@
 """What callers see of a database, whichever it is."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
@@ -12,6 +13,9 @@ Value = str | int | float | bytes | None
 Values = Mapping[str, Value]
 # Any: the types of the columns are known to the query alone.
 Row = tuple[Any, ...]
+
+PLACEHOLDER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
+"""`:name` in a statement; `::` is PostgreSQL's cast."""
 
 NO_VALUES: Values = MappingProxyType({})
 
@@ -43,8 +47,8 @@ class Transaction(Protocol):
         """Run one statement and return the number of rows that it changed."""
         ...
 
-    async def execute_many(self, sql: str, rows: Sequence[Values]) -> None:
-        """Run one statement for each of `rows`."""
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Run one statement for each of `rows`, which hold the values of its placeholders in their order."""
         ...
 
 

@@ -8,13 +8,20 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from mainstay.kit.database.interface import NO_VALUES, DatabaseError, Dialect, Row, Transaction, Value, Values
+from mainstay.kit.database.interface import (
+    NO_VALUES,
+    PLACEHOLDER,
+    DatabaseError,
+    Dialect,
+    Row,
+    Transaction,
+    Value,
+    Values,
+)
 from mainstay.kit.errors import ConflictError
 
 CONNECTIONS_MAX = 8
 CONNECT_TIMEOUT_SECONDS = 5.0
-
-_PLACEHOLDER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 
 
 class PostgreSQLDatabase:
@@ -87,9 +94,9 @@ class _PostgreSQLTransaction:
         count = tag.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
-    async def execute_many(self, sql: str, rows: Sequence[Values]) -> None:
-        statement, names = _numbered(sql)
-        await self._connection.executemany(statement, [_in_order(names, row) for row in rows])
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        statement, _ = _numbered(sql)
+        await self._connection.executemany(statement, rows)
 
 
 def _numbered(sql: str) -> tuple[str, list[str]]:
@@ -102,7 +109,7 @@ def _numbered(sql: str) -> tuple[str, list[str]]:
             names.append(name)
         return f"${names.index(name) + 1}"
 
-    return _PLACEHOLDER.sub(number, sql), names
+    return PLACEHOLDER.sub(number, sql), names
 
 
 def _in_order(names: Sequence[str], values: Values) -> list[Value]:

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import aiosqlite
 
-from mainstay.kit.database.interface import NO_VALUES, DatabaseError, Dialect, Row, Transaction, Values
+from mainstay.kit.database.interface import (
+    NO_VALUES,
+    PLACEHOLDER,
+    DatabaseError,
+    Dialect,
+    Row,
+    Transaction,
+    Value,
+    Values,
+)
 from mainstay.kit.errors import ConflictError
 
 READERS_MAX = 4
@@ -119,8 +128,8 @@ class _SQLiteTransaction:
         async with self._connection.execute(sql, dict(values)) as cursor:
             return cursor.rowcount
 
-    async def execute_many(self, sql: str, rows: Sequence[Values]) -> None:
-        async with self._connection.executemany(sql, rows):
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        async with self._connection.executemany(PLACEHOLDER.sub("?", sql), rows):
             pass
 
 

@@ -124,6 +124,12 @@ class Limiter:
     def remaining(self, scopes: tuple[Scope, ...]) -> Remaining:
         """Tell what is left of the whole limits; a limiter with a share guesses that the others gave as much."""
         now = self._now()
+        if len(scopes) == 1:  # as on most calls
+            (scope,) = scopes
+            return Remaining(
+                requests=self._allowance(self._requests, scope.key, scope.requests_per_minute, now),
+                tokens=self._allowance(self._tokens, scope.key, scope.tokens_per_minute, now),
+            )
         requests = [self._allowance(self._requests, scope.key, scope.requests_per_minute, now) for scope in scopes]
         tokens = [self._allowance(self._tokens, scope.key, scope.tokens_per_minute, now) for scope in scopes]
         return Remaining(requests=_tightest(requests), tokens=_tightest(tokens))

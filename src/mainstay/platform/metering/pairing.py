@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from mainstay.kit.database import Values
 from mainstay.platform.metering.calls import CallStart
 from mainstay.platform.metering.prices import PriceOf
+from mainstay.platform.metering.records import Record as Row
 from mainstay.platform.metering.records import usage_row
 from mainstay.platform.metering.segments import Record
 
@@ -22,7 +22,7 @@ class Pairing:
         """The number of calls whose end has not been seen."""
         return len(self._waiting)
 
-    def add(self, records: Iterable[Record], segment: int) -> list[Values]:
+    def add(self, records: Iterable[Record], segment: int) -> list[Row]:
         """Take in records of a segment; return the rows of the calls that are complete now.
 
         An end without a start is skipped: the start's segment was removed, which happens only after the call
@@ -43,7 +43,7 @@ class Pairing:
         """Whether a call that started in `segment` has not ended."""
         return self._by_segment[segment] > 0
 
-    def interrupt(self) -> list[Values]:
+    def interrupt(self) -> list[Row]:
         """Give up on all that wait; return their rows."""
         rows = [usage_row(start, None, self._price_of) for start, _ in self._waiting.values()]
         self._waiting.clear()

@@ -8,11 +8,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from mainstay.kit.database import Database, DatabaseError, Values
+from mainstay.kit.database import Database, DatabaseError
 from mainstay.platform.metering.journal import Journal
 from mainstay.platform.metering.pairing import Pairing
 from mainstay.platform.metering.prices import PriceOf, no_price
-from mainstay.platform.metering.records import insert_usage
+from mainstay.platform.metering.records import Record, insert_usage
 from mainstay.platform.metering.segments import SegmentReader, segment_numbers, segment_path
 
 INTERVAL_SECONDS = 1.0
@@ -39,7 +39,7 @@ class Recorder:
         self._pairing = Pairing(price_of)
         self._number = 1
         self._reader = SegmentReader(segment_path(journal.folder.path, 1))
-        self._unsaved: list[Values] = []
+        self._unsaved: list[Record] = []
         self._is_failing = False
         self._recording = asyncio.Lock()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mainstay.kit.database import Database, Value, Values
+from mainstay.kit.database import Database, Value
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
 from mainstay.platform.metering.prices import PriceOf
 
@@ -43,13 +43,17 @@ _INSERT = (
 )
 
 
-async def insert_usage(database: Database, rows: Sequence[Values]) -> None:
+Record = tuple[Value, ...]
+"""A row, its values in the order of the columns."""
+
+
+async def insert_usage(database: Database, rows: Sequence[Record]) -> None:
     """Add rows in one transaction; calls that are there already stay as they are. Raises DatabaseError."""
     async with database.transaction() as transaction:
         await transaction.execute_many(_INSERT, rows)
 
 
-def usage_row(start: CallStart, end: CallEnd | None, price_of: PriceOf) -> Values:
+def usage_row(start: CallStart, end: CallEnd | None, price_of: PriceOf) -> Record:
     """Return the row of a call; without an end it was interrupted."""
     if end is None:
         end = CallEnd(
@@ -57,39 +61,40 @@ def usage_row(start: CallStart, end: CallEnd | None, price_of: PriceOf) -> Value
         )
     prompt, cached = _count(end.prompt_tokens), _count(end.cached_tokens)
     completion = _count(end.completion_tokens)
-    return {
-        "call_id": start.call_id,
-        "request_id": _text(start.request_id),
-        "organisation_id": start.organisation_id,
-        "project_id": start.project_id,
-        "key_id": start.key_id,
-        "operation": start.operation,
-        "deployment": _text(start.deployment),
-        "provider": _text(end.provider or start.provider),
-        "model": _text(end.model or start.model),
-        "is_stream": start.is_stream,
-        "started_at_ms": _count(start.started_at * 1000),
-        "first_token_ms": _milliseconds(end.first_token_ms),
-        "last_token_ms": _milliseconds(end.last_token_ms),
-        "duration_ms": _milliseconds(end.duration_ms),
-        "status": end.status,
-        "outcome": end.outcome.value,
-        "failure": None if end.failure is None else _text(end.failure),
-        "prompt_tokens": prompt,
-        "cached_tokens": cached,
-        "completion_tokens": completion,
-        "reasoning_tokens": _count(end.reasoning_tokens),
-        "tokens_are_estimated": end.tokens_are_estimated,
-        **_cost(price_of, start.deployment, prompt=prompt, cached=cached, completion=completion),
-    }
+    return (
+        start.call_id,
+        _text(start.request_id),
+        start.organisation_id,
+        start.project_id,
+        start.key_id,
+        start.operation,
+        _text(start.deployment),
+        _text(end.provider or start.provider),
+        _text(end.model or start.model),
+        start.is_stream,
+        _count(start.started_at * 1000),
+        _milliseconds(end.first_token_ms),
+        _milliseconds(end.last_token_ms),
+        _milliseconds(end.duration_ms),
+        end.status,
+        end.outcome.value,
+        None if end.failure is None else _text(end.failure),
+        prompt,
+        cached,
+        completion,
+        _count(end.reasoning_tokens),
+        end.tokens_are_estimated,
+        *_cost(price_of, start.deployment, prompt=prompt, cached=cached, completion=completion),
+    )
 
 
-def _cost(price_of: PriceOf, deployment: str, *, prompt: int, cached: int, completion: int) -> dict[str, Value]:
+def _cost(price_of: PriceOf, deployment: str, *, prompt: int, cached: int, completion: int) -> tuple[Value, Value]:
+    """The amount and its currency."""
     price = price_of(deployment)
     if price is None:
-        return {"cost_nano": None, "currency": None}
+        return None, None
     nano = price.cost_nano(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion)
-    return {"cost_nano": min(nano, _COUNT_MAX), "currency": price.currency}
+    return min(nano, _COUNT_MAX), price.currency
 
 
 def _text(value: str) -> str:
@@ -99,7 +104,8 @@ def _text(value: str) -> str:
 
 def _count(value: float) -> int:
     """Numbers too: 64 bits, never negative."""
-    return min(max(int(value), 0), _COUNT_MAX)
+    number = int(value)
+    return number if 0 <= number <= _COUNT_MAX else min(max(number, 0), _COUNT_MAX)
 
 
 def _milliseconds(value: float | None) -> int | None:

@@ -9,11 +9,11 @@ import asyncio
 import logging
 from pathlib import Path
 
-from mainstay.kit.database import Database, DatabaseError, Values
+from mainstay.kit.database import Database, DatabaseError
 from mainstay.platform.metering.folders import OwnedFolder, adopt_folders
 from mainstay.platform.metering.pairing import Pairing
 from mainstay.platform.metering.prices import PriceOf, no_price
-from mainstay.platform.metering.records import insert_usage
+from mainstay.platform.metering.records import Record, insert_usage
 from mainstay.platform.metering.segments import SegmentReader, segment_numbers, segment_path
 
 INTERVAL_SECONDS = 30.0
@@ -79,7 +79,7 @@ class Recovery:
         return len(interrupted)
 
     async def _record_segment(self, reader: SegmentReader, number: int, pairing: Pairing) -> None:
-        rows: list[Values] = []
+        rows: list[Record] = []
         while (records := reader.read()) is not None:
             rows += pairing.add(records, number)
             if len(rows) >= _BATCH_ROWS:
@@ -88,6 +88,6 @@ class Recovery:
             await asyncio.sleep(0)
         await self._insert(rows)
 
-    async def _insert(self, rows: list[Values]) -> None:
+    async def _insert(self, rows: list[Record]) -> None:
         for first in range(0, len(rows), _BATCH_ROWS):
             await insert_usage(self._database, rows[first : first + _BATCH_ROWS])
