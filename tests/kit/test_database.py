@@ -168,3 +168,25 @@ async def test_writes_after_another_process_has_left_are_seen_by_the_next_one(tm
             await transaction.execute("INSERT INTO t VALUES (1)")
         assert await count_elsewhere() == expected
     await database.aclose()
+
+
+async def test_a_new_file_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    hold = (
+        "import sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('CREATE TABLE t (x)')\nc.execute('BEGIN EXCLUSIVE')\n"
+        "print('held', flush=True)\nsys.stdin.readline()\nc.execute('COMMIT')\nc.close()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", hold, str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    await process.stdout.readline()
+    database = open_database(f"sqlite:///{path}")
+    asking = asyncio.create_task(database.fetch("SELECT COUNT(*) FROM t"))
+    done, _ = await asyncio.wait({asking}, timeout=0.5)
+    assert not done
+    process.stdin.write(b"\n")
+    assert await asking == [(0,)]
+    await process.wait()
+    await database.aclose()

@@ -98,14 +98,26 @@ def make_ready(workers, processes):
 
 async def start(workers, machine):
     starting = asyncio.create_task(workers.start())
-    processes = await machine.next(COUNT)
-    make_ready(workers, processes)
+    first = await machine.next(1)
+    make_ready(workers, first)
+    others = await machine.next(COUNT - 1)
+    make_ready(workers, others)
     await starting
-    return processes
+    return [*first, *others]
 
 
 def pids(processes):
     return [process.pid for process in processes]
+
+
+async def test_the_first_worker_starts_alone_since_it_may_have_a_database_to_bring_up_to_date(workers, machine):
+    starting = asyncio.create_task(workers.start())
+    first = await machine.next(1)
+    assert await machine.starts_nothing_more()
+    make_ready(workers, first)
+    make_ready(workers, await machine.next(COUNT - 1))
+    await starting
+    assert len(workers.process_ids()) == COUNT
 
 
 async def test_a_restart_replaces_every_worker(workers, machine):

@@ -60,9 +60,13 @@ class Workers:
         self._restart = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start all workers and wait until they accept connections."""
-        workers = [await self._spawn() for _ in range(self._count)]
-        await asyncio.gather(*(self._until_ready(worker) for worker in workers))
+        """Start all workers and wait until they accept connections.
+
+        The first one alone, since it brings the database up to date: what keeps it from serving would keep all.
+        """
+        await self._until_ready(await self._spawn())
+        others = [await self._spawn() for _ in range(self._count - 1)]
+        await asyncio.gather(*(self._until_ready(worker) for worker in others))
 
     async def restart(self) -> None:
         """Replace every worker: the new ones accept before the old ones are told to leave.

@@ -156,8 +156,6 @@ class Installation:
         except urllib.error.HTTPError as error:
             error.close()
             return error.code != HTTPStatus.UNAUTHORIZED
-        except OSError:
-            return False  # asked again; a server that stays away fails the test at its next call
 
     def _is_ready(self) -> bool:
         try:

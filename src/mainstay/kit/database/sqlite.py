@@ -27,6 +27,7 @@ from mainstay.kit.errors import ConflictError
 
 READERS_MAX = 4
 BUSY_TIMEOUT_SECONDS = 10.0
+_SWITCH_PAUSE_SECONDS = 0.02
 
 
 class SQLiteDatabase:
@@ -104,7 +105,7 @@ class SQLiteDatabase:
         connection._thread.daemon = True  # noqa: SLF001 - aiosqlite 0.22 has no other way
         try:
             await connection
-            await connection.execute("PRAGMA journal_mode = WAL")
+            await _switch_to_wal(connection)
             await connection.execute("PRAGMA synchronous = FULL")
             await connection.execute("PRAGMA foreign_keys = ON")
             if is_reader:
@@ -113,6 +114,24 @@ class SQLiteDatabase:
             await connection.close()
             raise
         return connection
+
+
+async def _switch_to_wal(connection: aiosqlite.Connection) -> None:
+    """Have the file keep a write-ahead log, as it does from then on.
+
+    SQLite gives the switch up at once when another process is at it, without waiting as the connection's timeout says.
+    """
+    deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not is_busy or asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(_SWITCH_PAUSE_SECONDS)
+        else:
+            return
 
 
 class _SQLiteTransaction:
