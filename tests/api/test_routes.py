@@ -5,7 +5,7 @@ import pytest
 from mainstay.api.dialects import AzureDialect, Dialect
 from mainstay.api.routes import Route, Router
 from mainstay.kit.errors import MainstayError, NotFoundError
-from mainstay.platform.identity.authorize import Action
+from mainstay.platform.identity.actions import Action
 
 OPENAI, AZURE = Dialect("here"), AzureDialect("here")
 

@@ -16,8 +16,8 @@ SECOND = """
 import time
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "9000"
+down_revision = "0005"
 def upgrade():
     op.create_table("second", sa.Column("id", sa.Text, primary_key=True))
     {then}
@@ -29,7 +29,7 @@ def _versions(folder: Path, then: str) -> Path:
     versions.mkdir()
     for path in VERSIONS.glob("v_*.py"):
         (versions / path.name).write_text(path.read_text())
-    (versions / "v_0002_second.py").write_text(SECOND.format(then=then))
+    (versions / "v_9000_second.py").write_text(SECOND.format(then=then))
     return versions
 
 
@@ -50,19 +50,17 @@ async def test_migrations_leave_exactly_the_tables_that_the_code_describes(datab
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    from mainstay.migrations.tables import METADATA
     from mainstay.migrations.upgrade import _engine
-    from mainstay.platform.identity import tables as identity
-    from mainstay.platform.metering import tables as metering
 
-    both = [identity.metadata, metering.metadata]
     engine = _engine(database)
     async with engine.connect() as connection:
         differences = await connection.run_sync(
-            lambda sync: compare_metadata(MigrationContext.configure(sync), both)  # type: ignore[arg-type]
+            lambda sync: compare_metadata(MigrationContext.configure(sync), METADATA)  # type: ignore[arg-type]
         )
     await engine.dispose()
     assert differences == []
-    assert set().union(*(metadata.tables for metadata in both)) == TABLES
+    assert set().union(*(metadata.tables for metadata in METADATA)) == TABLES
 
 
 def test_versions_follow_one_another_as_alembic_sees_them() -> None:
@@ -173,7 +171,7 @@ asyncio.run(upgrade(open_database({empty_database_url!r}), Path({str(versions)!r
         process.kill()
         await process.wait()
     assert (await inspect_schema(empty_database, versions)).state is SchemaState.EMPTY
-    (versions / "v_0002_second.py").write_text(SECOND.format(then=""))
+    (versions / "v_9000_second.py").write_text(SECOND.format(then=""))
     await upgrade(empty_database, versions)
     assert await empty_database.fetch("SELECT * FROM second") == []
     assert (await inspect_schema(empty_database, versions)).state is SchemaState.CURRENT

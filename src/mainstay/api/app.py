@@ -7,10 +7,11 @@ from typing import Any
 
 from mainstay.api.authentication import Callers, authenticate
 from mainstay.api.exchange import ClientGoneError, Exchange, Receive, Send
-from mainstay.api.routes import Router
+from mainstay.api.routes import Route, Router
 from mainstay.kit.errors import MainstayError, UnavailableError
 from mainstay.kit.ids import new_id
-from mainstay.platform.identity.authorize import Action, authorize
+from mainstay.platform.identity.actions import Action
+from mainstay.platform.identity.authorize import Authority, Resource
 
 _LOG = logging.getLogger("mainstay.api")
 DRAIN = "mainstay.drain"
@@ -21,10 +22,17 @@ class App:
     """Dispatch: find the route, know the caller, authorise, handle; and turn every failure into a response."""
 
     def __init__(
-        self, router: Router, callers: Callers, *, body_limit: int, on_response: Callable[[Exchange], None]
+        self,
+        router: Router,
+        callers: Callers,
+        authority: Authority,
+        *,
+        body_limit: int,
+        on_response: Callable[[Exchange], None],
     ) -> None:
         self._router = router
         self._callers = callers
+        self._authority = authority
         self._body_limit = body_limit
         self._on_response = on_response
 
@@ -53,7 +61,7 @@ class App:
         exchange.dialect = route.dialect
         if route.action is not Action.PUBLIC:
             exchange.caller = authenticate(exchange.headers, self._callers)
-            authorize(exchange.caller, route.action)
+            self._authority.authorize(exchange.caller, route.action, _resource(route, exchange))
         await route.handler(exchange)
 
     async def _cancelled(self, exchange: Exchange, cancelled: asyncio.CancelledError) -> None:
@@ -66,3 +74,11 @@ class App:
         await exchange.fail(
             UnavailableError("The server is restarting; send the request again.", retry_after_seconds=1.0)
         )
+
+
+def _resource(route: Route, exchange: Exchange) -> Resource | None:
+    """What the address names, where permissions may be given for it alone: a project."""
+    if not route.project:
+        return None
+    project_id = exchange.parameters[route.project]
+    return Resource(type="project", id=project_id, project_id=project_id)

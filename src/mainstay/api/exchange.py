@@ -39,6 +39,7 @@ class Exchange:
         "_body_limit",
         "_receive",
         "_send",
+        "address",
         "began",
         "caller",
         "dialect",
@@ -46,11 +47,14 @@ class Exchange:
         "headers",
         "is_complete",
         "is_started",
+        "keeps_response",
+        "kept_body",
         "method",
         "parameters",
         "path",
         "query_string",
         "request_id",
+        "response",
         "status",
     )
 
@@ -59,6 +63,8 @@ class Exchange:
         self.path: str = scope["path"]
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.address: str = (scope.get("client") or ("",))[0]
+        """Where the request came from."""
         self.parameters: Mapping[str, str] = {}
         self.began = time.monotonic()
         self.request_id = ""
@@ -69,6 +75,10 @@ class Exchange:
         self.is_complete = False
         self.dialect: Dialect
         self.caller: Caller
+        self.keeps_response = False
+        self.response = b""
+        """The body of the response, if it is kept."""
+        self.kept_body: bytes | None = None
         self._receive = receive
         self._send = send
         self._body_limit = body_limit
@@ -84,6 +94,8 @@ class Exchange:
 
     async def read_body(self) -> bytes:
         """The whole body. Raises BodyTooLargeError as soon as it is known to be over the limit."""
+        if self.kept_body is not None:
+            return self.kept_body
         declared = self.headers.get(b"content-length")
         if declared is not None and int(declared) > self._body_limit:
             raise self._too_large()
@@ -105,6 +117,11 @@ class Exchange:
                 f"The body did not arrive within {_BODY_TIMEOUT_SECONDS:.0f} s.", status=408, code="request_timeout"
             ) from None
 
+    async def keep_body(self) -> bytes:
+        """Read the whole body and keep it for whoever reads it next."""
+        self.kept_body = await self.read_body()
+        return self.kept_body
+
     async def _read_rest(self, body: bytearray) -> bytes:
         while True:
             if len(body) > self._body_limit:
@@ -125,6 +142,8 @@ class Exchange:
 
     async def respond(self, status: int, body: bytes, headers: Iterable[Header] = (), *, kind: Header = _JSON) -> None:
         """Send a whole response."""
+        if self.keeps_response:
+            self.response = body
         await self._start(status, [kind, (b"content-length", b"%d" % len(body)), *headers])
         self.is_complete = True
         await self._send({"type": "http.response.body", "body": body})

@@ -8,7 +8,7 @@ import msgspec
 
 from mainstay.api.exchange import Exchange
 from mainstay.api.routes import Route
-from mainstay.platform.identity.authorize import Action
+from mainstay.platform.identity.actions import Action
 
 _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 Json = dict[str, Any]  # a part of a JSON document
@@ -107,7 +107,7 @@ def _responses(route: Route, by_type: dict[type, Json]) -> Json:
     if route.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     error = {"description": "An error", "content": _json(by_type[ErrorBody])}
-    return {"200": {"description": route.summary, "content": content}, "4XX": error, "5XX": error}
+    return {str(route.status): {"description": route.summary, "content": content}, "4XX": error, "5XX": error}
 
 
 def _operation_id(route: Route) -> str:

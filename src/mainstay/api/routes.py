@@ -7,12 +7,13 @@ import difflib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import unquote
 
 from mainstay.api.dialects import Dialect
 from mainstay.api.exchange import Exchange
 from mainstay.kit.errors import MainstayError, NotFoundError
-from mainstay.platform.identity.authorize import Action
+from mainstay.platform.identity.actions import Action
 
 _SHOWN_PATH = 100
 _NOT_SERVED = (
@@ -35,6 +36,14 @@ _NOT_SERVED = (
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
+class RouteGroup(Protocol):
+    """The addresses of one area, and what handles them."""
+
+    def routes(self, dialect: Dialect) -> "Iterable[Route]":
+        """Yield every route of the area."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One method on one path.
@@ -52,6 +61,10 @@ class Route:
     request: type | None = None
     response: type | None = None
     streams: bool = False
+    project: str = ""
+    """The parameter that names a project, if there is one: whoever has the action there may pass."""
+    status: int = 200
+    """Of a success."""
     query: tuple[str, ...] = ()
 
 

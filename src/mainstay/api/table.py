@@ -9,10 +9,10 @@ from mainstay.api.model_calls import ModelCalls
 from mainstay.api.model_list import ModelLists
 from mainstay.api.openapi import OpenApi
 from mainstay.api.retired import RETIRED, refuse_retired
-from mainstay.api.routes import Handler, Route
+from mainstay.api.routes import Handler, Route, RouteGroup
 from mainstay.api.usage import UsageReports
 from mainstay.inference import Operation
-from mainstay.platform.identity.authorize import Action
+from mainstay.platform.identity.actions import Action
 from mainstay.platform.metering.usage import UsageReport
 from mainstay.protocol.chat import ChatCompletion, ChatCompletionRequest
 from mainstay.protocol.completions import Completion, CompletionRequest
@@ -29,6 +29,8 @@ class Handlers:
     usage: UsageReports
     health: Health
     openapi: OpenApi
+    groups: tuple[RouteGroup, ...] = ()
+    """Administration, sign-in and provisioning, area by area."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ _API_VERSION = ("api-version",)
 def build_routes(handlers: Handlers, openai: Dialect, azure: AzureDialect) -> Iterator[Route]:
     """Yield every route."""
     yield from _operational(handlers, openai)
+    for group in handlers.groups:
+        yield from group.routes(openai)
     for base in _OPENAI_BASES:
         yield from _model_routes(base, handlers, openai)
     yield from _model_routes(_AZURE_V1_BASE, handlers, azure)

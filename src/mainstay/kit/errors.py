@@ -86,6 +86,14 @@ class ConflictError(MainstayError):
     type = "invalid_request_error"
 
 
+class VersionMismatchError(MainstayError):
+    """The thing has changed since the caller read it."""
+
+    status = 412
+    code = "version_mismatch"
+    type = "invalid_request_error"
+
+
 class RateLimitedError(MainstayError):
     """A limit is used up; `retry_after_seconds` says when it refills. `type` is `requests` or `tokens`."""
 

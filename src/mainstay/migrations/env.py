@@ -2,12 +2,11 @@
 
 from alembic import context
 
-from mainstay.platform.identity import tables as identity
-from mainstay.platform.metering import tables as metering
+from mainstay.migrations.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=[identity.metadata, metering.metadata],
+    target_metadata=METADATA,
     transactional_ddl=True,
     transaction_per_migration=False,
 )

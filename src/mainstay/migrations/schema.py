@@ -9,7 +9,42 @@ from mainstay.kit.errors import ConfigurationError
 
 VERSIONS = Path(__file__).with_name("versions")
 
-TABLES = frozenset({"api_keys", "organisations", "projects", "revisions", "usage_records"})
+TABLES = frozenset(
+    {
+        "api_keys",
+        "audit_checkpoints",
+        "audit_events",
+        "audit_heads",
+        "audit_webhooks",
+        "budgets",
+        "changes",
+        "data_keys",
+        "deployments",
+        "domains",
+        "grants",
+        "group_members",
+        "groups",
+        "idempotency_keys",
+        "identities",
+        "identity_providers",
+        "limits",
+        "organisations",
+        "policies",
+        "principals",
+        "projects",
+        "providers",
+        "revisions",
+        "role_bindings",
+        "roles",
+        "service_accounts",
+        "sessions",
+        "sign_in_attempts",
+        "sign_in_links",
+        "spending",
+        "usage_records",
+        "users",
+    }
+)
 """All tables at the newest version; a test compares this with what the migrations create."""
 
 _VERSION_TABLE = "alembic_version"

@@ -27,8 +27,10 @@ from mainstay.kit.database import Database, open_database
 from mainstay.kit.errors import ConfigurationError
 from mainstay.kit.secrets import load_or_create_secret
 from mainstay.migrations import ensure_current
+from mainstay.platform.audit.events import ActorType
 from mainstay.platform.engine.control_endpoints import ControlEndpoints
 from mainstay.platform.gateway import Router
+from mainstay.platform.identity.authorize import Authority
 from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.identity.organisations import DEFAULT_TENANT
@@ -115,15 +117,18 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
     routes = Routes(build_routes(handlers, openai, azure), openai, azure)
     openapi.describe(routes.routes)
+    authority = Authority()
     owner = Caller(
         key_id="key_local",
         organisation_id=DEFAULT_TENANT.organisation_id,
         project_id=DEFAULT_TENANT.project_id,
-        scopes=frozenset({Scope.INFERENCE, Scope.ADMIN}),
+        scopes=frozenset({Scope.INFERENCE, Scope.ADMIN, Scope.OPERATOR}),
+        actor_type=ActorType.OPERATOR,
     )
     app = App(
         routes,
         WithLocalKey(keyring, local_key, owner),
+        authority,
         body_limit=settings.server.max_body_bytes,
         on_response=_log_response,
     )

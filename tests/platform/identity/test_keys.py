@@ -22,8 +22,12 @@ def keys(database: Database) -> Keys:
 @pytest.fixture
 async def other_tenant(database: Database) -> Tenant:
     async with database.transaction() as transaction:
-        await transaction.execute("INSERT INTO organisations VALUES ('org_other', 'Other', 0)")
-        await transaction.execute("INSERT INTO projects VALUES ('org_other', 'proj_other', 'Other', 0)")
+        await transaction.execute(
+            "INSERT INTO organisations (id, name, created_at_ms) VALUES ('org_other', 'Other', 0)"
+        )
+        await transaction.execute(
+            "INSERT INTO projects (organisation_id, id, name, created_at_ms) VALUES ('org_other', 'proj_other', 'Other', 0)"
+        )
     return OTHER
 
 

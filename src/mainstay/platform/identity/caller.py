@@ -1,14 +1,23 @@
 """Who is asking."""
 
+import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mainstay.platform.audit.events import ActorType
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 class Scope(StrEnum):
-    """What a key may be used for."""
+    """What a credential may be used for; what its owner may not do, it may not do either."""
 
     INFERENCE = "inference"
     ADMIN = "admin"
+    SCIM = "scim"
+    """Provisioning by an identity provider; good for nothing else, and nothing else is good for it."""
+    OPERATOR = "operator"
+    """The owner of the machine; no stored credential has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +25,7 @@ class Caller:
     """A known credential and what it may do. None of the limits is a limit when it is None."""
 
     key_id: str
+    """Id of the credential: a key, a session, an identity provider's token."""
     organisation_id: str
     project_id: str
     scopes: frozenset[str]
@@ -24,6 +34,11 @@ class Caller:
     tokens_per_minute: int | None = None
     expires_at: float | None = None
     """Unix time in seconds from which the credential is refused."""
+    principal_id: str | None = None
+    """The user or service account behind it. None: the project's own key, which may do what its scopes say."""
+    actor_type: ActorType = ActorType.KEY
+    networks: tuple[Network, ...] | None = None
+    """Where the credential may be used from."""
 
     def may_use(self, deployment: str) -> bool:
         """Whether the credential is good for `deployment`."""

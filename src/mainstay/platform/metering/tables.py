@@ -36,7 +36,63 @@ usage_records = Table(
     # Billionths of the currency's unit; both null when no price was known.
     Column("cost_nano", BigInteger),
     Column("currency", Text),
+    # The user or service account whose key or session it was.
+    Column("principal_id", Text),
     Index("usage_records_by_time", "organisation_id", "started_at_ms"),
     Index("usage_records_by_key", "key_id", "started_at_ms"),
     Index("usage_records_by_model", "model", "started_at_ms"),
+    Index("usage_records_by_principal", "principal_id", "started_at_ms"),
+)
+
+# What each scope has used, day by day (UTC), added up in the transaction that records the calls.
+spending = Table(
+    "spending",
+    metadata,
+    Column("organisation_id", Text, primary_key=True),
+    # organisation, project, group, user or key; `user` is any principal that calls.
+    Column("scope_type", Text, primary_key=True),
+    Column("scope_id", Text, primary_key=True),
+    # Days since 1970-01-01.
+    Column("day", Integer, primary_key=True),
+    # Empty when no price was known.
+    Column("currency", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+)
+
+# Requests and tokens per minute, for all that a scope does together.
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("organisation_id", Text, nullable=False),
+    Column("scope_type", Text, nullable=False),
+    Column("scope_id", Text, nullable=False),
+    Column("requests_per_minute", BigInteger),
+    Column("tokens_per_minute", BigInteger),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index("limits_by_scope", "organisation_id", "scope_type", "scope_id", unique=True),
+)
+
+# Tokens and money per day or month.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("organisation_id", Text, nullable=False),
+    Column("scope_type", Text, nullable=False),
+    Column("scope_id", Text, nullable=False),
+    # day or month, UTC.
+    Column("period", Text, nullable=False),
+    Column("tokens", BigInteger),
+    Column("cost_nano", BigInteger),
+    Column("currency", Text),
+    # block or warn.
+    Column("action", Text, nullable=False),
+    Column("warn_at_percent", Integer, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index("budgets_by_scope", "organisation_id", "scope_type", "scope_id", "period", unique=True),
 )

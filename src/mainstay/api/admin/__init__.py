@@ -1,0 +1,1 @@
+"""Administration: `/admin/v1`, one file for each kind of thing."""

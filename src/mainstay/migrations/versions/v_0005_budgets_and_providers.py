@@ -1,0 +1,109 @@
+"""Limits, budgets and spending; providers and deployments that administrators make."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    _create_limits()
+    _create_budgets()
+    _create_spending()
+    _extend_usage_records()
+    _create_providers()
+    _create_deployments()
+
+
+def _create_limits() -> None:
+    op.create_table(
+        "limits",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("organisation_id", sa.Text, nullable=False),
+        sa.Column("scope_type", sa.Text, nullable=False),
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("requests_per_minute", sa.BigInteger),
+        sa.Column("tokens_per_minute", sa.BigInteger),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("limits_by_scope", "limits", ["organisation_id", "scope_type", "scope_id"], unique=True)
+
+
+def _create_budgets() -> None:
+    op.create_table(
+        "budgets",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("organisation_id", sa.Text, nullable=False),
+        sa.Column("scope_type", sa.Text, nullable=False),
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("period", sa.Text, nullable=False),
+        sa.Column("tokens", sa.BigInteger),
+        sa.Column("cost_nano", sa.BigInteger),
+        sa.Column("currency", sa.Text),
+        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("warn_at_percent", sa.Integer, nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("budgets_by_scope", "budgets", ["organisation_id", "scope_type", "scope_id", "period"], unique=True)
+
+
+def _create_spending() -> None:
+    op.create_table(
+        "spending",
+        sa.Column("organisation_id", sa.Text, nullable=False),
+        sa.Column("scope_type", sa.Text, nullable=False),
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("day", sa.Integer, nullable=False),
+        sa.Column("currency", sa.Text, nullable=False),
+        sa.Column("calls", sa.BigInteger, nullable=False),
+        sa.Column("tokens", sa.BigInteger, nullable=False),
+        sa.Column("cost_nano", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("organisation_id", "scope_type", "scope_id", "day", "currency"),
+    )
+
+
+def _extend_usage_records() -> None:
+    op.add_column("usage_records", sa.Column("principal_id", sa.Text))
+    op.create_index("usage_records_by_principal", "usage_records", ["principal_id", "started_at_ms"])
+
+
+def _create_providers() -> None:
+    op.create_table(
+        "providers",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("organisation_id", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("base_url", sa.Text, nullable=False),
+        sa.Column("credentials", sa.LargeBinary),
+        sa.Column("settings", sa.Text, nullable=False),
+        sa.Column("is_enabled", sa.Boolean, nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("providers_by_name", "providers", ["organisation_id", "name"], unique=True)
+
+
+def _create_deployments() -> None:
+    op.create_table(
+        "deployments",
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("organisation_id", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("description", sa.Text, nullable=False),
+        sa.Column("targets", sa.Text, nullable=False),
+        sa.Column("prices", sa.Text),
+        sa.Column("is_enabled", sa.Boolean, nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("deployments_by_name", "deployments", ["organisation_id", "name"], unique=True)
