@@ -5,7 +5,6 @@ response is kept, sealed, for a day; if it was lost in a crash, the repeated req
 """
 
 import hmac
-from typing import Protocol
 
 from mainstay.api.admin.requests import idempotency_key, request_digest
 from mainstay.api.exchange import Exchange
@@ -13,22 +12,11 @@ from mainstay.api.routes import Handler
 from mainstay.kit.clock import Clock
 from mainstay.kit.database import Database, Value
 from mainstay.kit.errors import ConflictError
+from mainstay.kit.sealing import Sealer
 
 KEPT_SECONDS = 86_400
 _PURPOSE = "idempotency_keys.response"
 _WHERE = "organisation_id = :organisation_id AND caller_id = :caller_id AND key = :key"
-
-
-class Sealer(Protocol):
-    """Seals what is stored."""
-
-    async def seal(self, organisation_id: str, plain: bytes, *, purpose: str) -> bytes:
-        """Return `plain` sealed with the organisation's key."""
-        ...
-
-    async def open(self, organisation_id: str, sealed: bytes, *, purpose: str) -> bytes:
-        """Return what was sealed for the same purpose."""
-        ...
 
 
 class Idempotency:

@@ -1,0 +1,18 @@
+"""Sealing what is stored: unreadable, and bound to the organisation and the place that it was sealed for."""
+
+from typing import Protocol
+
+
+class Sealer(Protocol):
+    """Seals secrets for the database.
+
+    `purpose` names the place, as "table.column/row_id": what was copied to another place does not open there.
+    """
+
+    async def seal(self, organisation_id: str, plain: bytes, *, purpose: str) -> bytes:
+        """Return `plain` sealed with the organisation's key."""
+        ...
+
+    async def open(self, organisation_id: str, sealed: bytes, *, purpose: str) -> bytes:
+        """Return what was sealed for the same organisation and purpose. Raises MainstayError if it does not open."""
+        ...
