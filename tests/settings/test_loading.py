@@ -127,6 +127,20 @@ def test_full_file_is_read(home: Path):
     assert found.database_url.reveal().startswith("postgresql://")
 
 
+def test_network_around_the_server_is_read(home: Path):
+    found = load(
+        home,
+        '[server]\npublic_url = "https://ai.example.com:8443"\ntrusted_proxies = ["10.0.0.0/8", "fd00::1"]\n'
+        'cors_origins = ["http://localhost:3000"]\n[outbound]\nallowed_networks = ["10.20.0.0/16"]\n'
+        'name_servers = ["192.0.2.53", "::1"]\n[sign_in]\nsession_idle_minutes = 30\n',
+    )
+    assert found.server.public_url == "https://ai.example.com:8443"
+    assert found.server.trusted_proxies == ("10.0.0.0/8", "fd00::1")
+    assert found.server.cors_origins == ("http://localhost:3000",)
+    assert (found.outbound.allowed_networks, found.outbound.name_servers) == (("10.20.0.0/16",), ("192.0.2.53", "::1"))
+    assert (found.sign_in.session_idle_minutes, found.sign_in.session_max_hours) == (30, 168)
+
+
 def test_each_value_knows_where_it_came_from(home: Path):
     found = load(home, FULL.replace("api_key_file", "# "), OPENAI_API_KEY="k", MAINSTAY_PORT="9001")
     assert found.server.port == 9001
@@ -157,6 +171,7 @@ def test_two_targets_are_accepted_with_a_warning_that_one_answers(home: Path):
         ("MAINSTAY_HOST", "::1", "server.host", "::1"),
         ("MAINSTAY_WORKERS", " 3 ", "server.workers", 3),
         ("MAINSTAY_REGION", "north", "server.region", "north"),
+        ("MAINSTAY_PUBLIC_URL", "https://ai.example.com", "server.public_url", "https://ai.example.com"),
         ("MAINSTAY_LOG_LEVEL", "DEBUG", "logging.level", "debug"),
         ("MAINSTAY_LOG_FORMAT", "json", "logging.format", "json"),
         ("MAINSTAY_DEFAULT_MODEL", "tiny", "models.default", "tiny"),

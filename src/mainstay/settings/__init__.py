@@ -9,10 +9,12 @@ from mainstay.settings.tree import (
     Limit,
     Logging,
     Models,
+    Outbound,
     Prices,
     Provider,
     ProviderTimeouts,
     Server,
+    SignIn,
     Target,
 )
 
@@ -23,6 +25,7 @@ __all__ = [
     "Limit",
     "Logging",
     "Models",
+    "Outbound",
     "Prices",
     "Problem",
     "Provider",
@@ -30,6 +33,7 @@ __all__ = [
     "Server",
     "Settings",
     "SettingsError",
+    "SignIn",
     "Target",
     "find_home",
     "with_default_deployments",

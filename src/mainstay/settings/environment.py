@@ -15,6 +15,7 @@ VARIABLES: Mapping[str, KeyPath] = {
     "MAINSTAY_PORT": ("server", "port"),
     "MAINSTAY_WORKERS": ("server", "workers"),
     "MAINSTAY_REGION": ("server", "region"),
+    "MAINSTAY_PUBLIC_URL": ("server", "public_url"),
     "MAINSTAY_DATABASE_URL": ("database", "url"),
     "MAINSTAY_LOG_LEVEL": ("logging", "level"),
     "MAINSTAY_LOG_FORMAT": ("logging", "format"),

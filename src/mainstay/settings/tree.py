@@ -63,6 +63,29 @@ class Server(Table, frozen=True):
             description="Name of this site in the x-ms-region header.",
         ),
     ] = "local"
+    public_url: Annotated[
+        Text | None,
+        Meta(
+            description="Where people and identity providers reach this server, such as https://ai.example.com; "
+            "with https, cookies are sent over https only. Without it, http://HOST:PORT."
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[Text, ...],
+        Meta(
+            max_length=256,
+            description="Networks of proxies whose X-Forwarded-For says where a request came from; of others it is "
+            "ignored.",
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[Text, ...],
+        Meta(
+            max_length=256,
+            description="Web pages of other origins that may call the API with a key, such as "
+            "https://app.example.com; cookies are never accepted from them.",
+        ),
+    ] = ()
 
 
 class Database(Table, frozen=True):
@@ -215,6 +238,49 @@ class Limit(Table, frozen=True):
     tokens_per_minute: Annotated[PerMinute | None, Meta(description="Without it, unlimited.")] = None
 
 
+class SignIn(Table, frozen=True):
+    """How people sign in, and for how long; an organisation's policies may be stricter."""
+
+    session_idle_minutes: Annotated[
+        int, Meta(ge=1, le=525_600, description="A session ends when it was not used for so long.")
+    ] = 720
+    session_max_hours: Annotated[
+        int, Meta(ge=1, le=8_760, description="A session ends after this time, however much it is used.")
+    ] = 168
+    link_minutes: Annotated[int, Meta(ge=1, le=10_080, description="How long a sign-in link is good.")] = 60
+    attempts_before_lockout: Annotated[
+        int, Meta(ge=3, le=100, description="Wrong passwords after which an account takes none for a while.")
+    ] = 10
+    lockout_minutes: Annotated[int, Meta(ge=1, le=1_440, description="For how long it then takes none.")] = 15
+    attempts_per_address: Annotated[
+        int,
+        Meta(ge=5, le=100_000, description="Wrong passwords an address may send within lockout_minutes; more get 429."),
+    ] = 100
+
+
+class Outbound(Table, frozen=True):
+    """Where the server may connect to on an administrator's word: identity providers, webhooks, providers of the API.
+
+    Providers in this file are the operator's word, and are not held to it.
+    """
+
+    allowed_networks: Annotated[
+        tuple[Text, ...],
+        Meta(
+            max_length=256,
+            description="Private networks that may be connected to, such as 10.20.0.0/16; without it, public "
+            "addresses only.",
+        ),
+    ] = ()
+    name_servers: Annotated[
+        tuple[Text, ...],
+        Meta(
+            max_length=16,
+            description="Addresses of DNS servers that are asked for proofs of domains; without it, the system's.",
+        ),
+    ] = ()
+
+
 class Tree(Table, frozen=True):
     """Everything that mainstay.toml may say."""
 
@@ -229,3 +295,5 @@ class Tree(Table, frozen=True):
         Meta(description='Other names for deployments, for code that is pinned to one: `"gpt-4o" = "chat"`.'),
     ] = {}
     limits: tuple[Limit, ...] = ()
+    sign_in: SignIn = SignIn()
+    outbound: Outbound = Outbound()

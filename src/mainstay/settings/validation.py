@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from mainstay.settings.addresses import check_addresses
 from mainstay.settings.decoding import Decoder, Fault
 from mainstay.settings.document import Document
 from mainstay.settings.problems import quote, suggest
@@ -22,6 +23,7 @@ _KEY_SOURCES = ("api_key", "api_key_env", "api_key_file")
 def find_faults(tree: Tree, decoder: Decoder, document: Document) -> Iterator[Fault]:
     """Yield everything that is wrong with a tree whose types are right."""
     yield from _check_host(tree)
+    yield from check_addresses(tree, decoder)
     yield from _check_database(tree)
     yield from _check_providers(tree, decoder)
     yield from _check_broken_providers(decoder, document)
