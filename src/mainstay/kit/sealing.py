@@ -7,6 +7,7 @@ class Sealer(Protocol):
     """Seals secrets for the database.
 
     `purpose` names the place, as "table.column/row_id": what was copied to another place does not open there.
+    Seal before the transaction that stores the result, not in it: sealing may have to write a key first.
     """
 
     async def seal(self, organisation_id: str, plain: bytes, *, purpose: str) -> bytes:
