@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from mainstay.kit.errors import ConfigurationError
+from mainstay.kit.http.addresses import AddressGuard
 from mainstay.kit.http.errors import (
     ConnectionReset,
     ConnectRefused,
@@ -30,6 +32,12 @@ class Route:
     origin: Origin
     proxy: Proxy | None = None
     tls: ssl.SSLContext | None = None
+    guard: AddressGuard | None = None
+    """Says which addresses may be connected to; without one, any may."""
+
+    def __post_init__(self) -> None:
+        if self.guard is not None and self.proxy is not None:
+            raise ConfigurationError(f"The address of {self.origin} cannot be checked behind a proxy; use one without.")
 
     def __str__(self) -> str:
         return str(self.origin) if self.proxy is None else f"{self.origin} (by proxy {self.proxy})"
@@ -60,20 +68,42 @@ async def _connect(route: Route, factory: Callable[[], P]) -> P:
         _, protocol = await loop.create_unix_connection(factory, origin.socket_path)
         return protocol
     transport: asyncio.BaseTransport
-    if route.proxy is None:
-        transport, protocol = await loop.create_connection(
-            factory,
-            origin.host,
-            origin.port,
-            ssl=route.tls if origin.is_tls else None,
-            server_hostname=origin.host if origin.is_tls else None,
-        )
+    if route.guard is not None:
+        transport, protocol = await _connect_checked(route, route.guard, factory)
+    elif route.proxy is None:
+        transport, protocol = await _connect_to(origin.host, route, factory)
     elif origin.is_tls:
         transport, protocol = await _connect_through(route, route.proxy, factory)
     else:
         transport, protocol = await loop.create_connection(factory, route.proxy.host, route.proxy.port)
     _do_not_delay(transport)
     return protocol
+
+
+async def _connect_checked(
+    route: Route, guard: AddressGuard, factory: Callable[[], P]
+) -> tuple[asyncio.BaseTransport, P]:
+    """Connect to the first of the checked addresses that accepts; the name is not looked up again."""
+    *others, last = await guard.addresses(route.origin.host)
+    for address in others:
+        try:
+            return await _connect_to(address, route, factory)
+        except ssl.SSLError:
+            raise
+        except OSError:
+            continue
+    return await _connect_to(last, route, factory)
+
+
+async def _connect_to(host: str, route: Route, factory: Callable[[], P]) -> tuple[asyncio.BaseTransport, P]:
+    origin = route.origin
+    return await asyncio.get_running_loop().create_connection(
+        factory,
+        host,
+        origin.port,
+        ssl=route.tls if origin.is_tls else None,
+        server_hostname=origin.host if origin.is_tls else None,
+    )
 
 
 async def _connect_through(route: Route, proxy: Proxy, factory: Callable[[], P]) -> tuple[asyncio.BaseTransport, P]:

@@ -27,6 +27,15 @@ class TransportError(MainstayError):
     phase = Phase.CONNECTING
 
 
+class ForbiddenAddressError(TransportError):
+    """The name or address leads to a network that is not for those who entered it."""
+
+    status = 400
+    code = "forbidden_address"
+    type = "invalid_request_error"
+    can_retry = False
+
+
 class ConnectRefused(TransportError):
     """Nothing listens there, the network is unreachable, or the proxy would not let us through."""
 

@@ -5,6 +5,7 @@ import math
 import ssl
 from collections import deque
 
+from mainstay.kit.http.addresses import AddressGuard
 from mainstay.kit.http.connection import Connection
 from mainstay.kit.http.dial import Route, dial
 from mainstay.kit.http.errors import ConnectionReset, DeadlineExceeded, PoolExhausted
@@ -33,12 +34,16 @@ class Pool:
         *,
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
+        guard: AddressGuard | None = None,
     ) -> None:
-        """Set up; connects only when asked. Without `tls`, an https origin is verified by the system's roots."""
+        """Set up; connects only when asked. Without `tls`, an https origin is verified by the system's roots.
+
+        With `guard`, connections are opened only to addresses that it allows, and through no proxy.
+        """
         if origin.is_tls and tls is None:
             tls = client_context()
         self.origin = origin
-        self._route = Route(origin, proxy=proxy, tls=tls)
+        self._route = Route(origin, proxy=proxy, tls=tls, guard=guard)
         self._name = str(self._route)
         self._limits = limits or PoolLimits()
         self._timeouts = timeouts or Timeouts()
