@@ -14,6 +14,8 @@ from mainstay.platform.gateway import (
     open_model,
     open_pools,
 )
+from mainstay.platform.metering.prices import Price
+from mainstay.settings import Prices as PriceSettings
 from mainstay.settings import Provider as ProviderSettings
 from mainstay.settings import Settings
 from mainstay.settings import Target as TargetSettings
@@ -36,12 +38,27 @@ def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: Loc
         return Target(provider.name, declared.model, open_model(provider, declared.model, pools[provider]))
 
     deployments = {
-        one.name: Deployment(one.name, tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)))
+        one.name: Deployment(
+            one.name,
+            tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)),
+            price=_price(one.prices),
+        )
         for one in settings.deployments
     }
     # The router takes one step; an alias may lead to another.
     aliases = {alias: found.name for alias in settings.aliases if (found := settings.find_deployment(alias))}
     return Table(deployments=deployments, aliases=aliases, pools=pools)
+
+
+def _price(declared: PriceSettings | None) -> Price | None:
+    if declared is None:
+        return None
+    return Price(
+        input_per_million=declared.input_per_million,
+        output_per_million=declared.output_per_million,
+        cached_input_per_million=declared.cached_input_per_million,
+        currency=declared.currency,
+    )
 
 
 def _provider(declared: ProviderSettings) -> Provider:

@@ -7,6 +7,7 @@ from mainstay.inference import Answer, Model, Request, Stream
 from mainstay.kit.errors import NotFoundError
 from mainstay.kit.http import Pool
 from mainstay.platform.gateway.provider import Provider
+from mainstay.platform.metering.prices import Price
 
 LOCAL = "local"
 """The provider of a target that is an engine here."""
@@ -27,6 +28,8 @@ class Deployment:
 
     name: str
     targets: tuple[Target, ...]
+    price: Price | None = None
+    """What its tokens cost, if that is known."""
 
     @property
     def target(self) -> Target:
