@@ -45,6 +45,8 @@ def _create_budgets() -> None:
         sa.Column("currency", sa.Text),
         sa.Column("action", sa.Text, nullable=False),
         sa.Column("warn_at_percent", sa.Integer, nullable=False),
+        sa.Column("warned_in_day", sa.Integer),
+        sa.Column("used_up_in_day", sa.Integer),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -63,8 +65,11 @@ def _create_spending() -> None:
         sa.Column("calls", sa.BigInteger, nullable=False),
         sa.Column("tokens", sa.BigInteger, nullable=False),
         sa.Column("cost_nano", sa.BigInteger, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "scope_type", "scope_id", "day", "currency"),
     )
+    op.create_index("spending_by_revision", "spending", ["revision"])
+    op.bulk_insert(sa.table("revisions", sa.column("name"), sa.column("value")), [{"name": "spending", "value": 0}])
 
 
 def _extend_usage_records() -> None:

@@ -59,6 +59,9 @@ spending = Table(
     Column("calls", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
+    # When it last changed, so that workers read only what is new to them.
+    Column("revision", BigInteger, nullable=False),
+    Index("spending_by_revision", "revision"),
 )
 
 # Requests and tokens per minute, for all that a scope does together.
@@ -92,6 +95,9 @@ budgets = Table(
     # block or warn.
     Column("action", Text, nullable=False),
     Column("warn_at_percent", Integer, nullable=False),
+    # The period, by its first day, in which the warning was given, and that in which all was used.
+    Column("warned_in_day", Integer),
+    Column("used_up_in_day", Integer),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
     Index("budgets_by_scope", "organisation_id", "scope_type", "scope_id", "period", unique=True),
