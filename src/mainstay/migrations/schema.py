@@ -27,6 +27,7 @@ TABLES = frozenset(
         "idempotency_keys",
         "identities",
         "identity_providers",
+        "leases",
         "limits",
         "organisations",
         "policies",

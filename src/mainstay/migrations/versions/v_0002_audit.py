@@ -13,6 +13,7 @@ def upgrade() -> None:
     _create_audit_heads()
     _create_audit_webhooks()
     _create_data_keys()
+    _create_leases()
 
 
 def _create_audit_checkpoints() -> None:
@@ -91,3 +92,13 @@ def _create_data_keys() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("data_keys_by_organisation", "data_keys", ["organisation_id", "id"])
+
+
+def _create_leases() -> None:
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("holder", sa.Text, nullable=False),
+        sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )

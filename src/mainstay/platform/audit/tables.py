@@ -68,3 +68,12 @@ audit_webhooks = Table(
     Column("version", BigInteger, nullable=False),
     Index("audit_webhooks_by_organisation", "organisation_id", "id"),
 )
+
+# Duties that one process at a time does; see kit/lease.py.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+)
