@@ -32,6 +32,8 @@ from mainstay.platform.engine.control_endpoints import ControlEndpoints
 from mainstay.platform.gateway import Router
 from mainstay.platform.identity.authorize import Authority
 from mainstay.platform.identity.caller import Caller, Scope
+from mainstay.platform.identity.change_feed import ChangeFeed
+from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.identity.organisations import DEFAULT_TENANT
 from mainstay.platform.metering.journal import Journal
@@ -90,6 +92,10 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     stack.push_async_callback(database.aclose)
     await ensure_current(database)
     keyring = Keyring(database, load_or_create_secret(settings.home / "keys" / "pepper"), clock)
+    directory = Directory(database)
+    changes = ChangeFeed(database, [directory])
+    # The directory first: a key that is known but whose owner is not would be refused.
+    await changes.refresh()
     await keyring.refresh()
 
     local = LocalModels.of(settings)
@@ -117,7 +123,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
     routes = Routes(build_routes(handlers, openai, azure), openai, azure)
     openapi.describe(routes.routes)
-    authority = Authority()
+    authority = Authority(directory, clock)
     owner = Caller(
         key_id="key_local",
         organisation_id=DEFAULT_TENANT.organisation_id,
@@ -133,6 +139,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
         on_response=_log_response,
     )
     _run(keyring.run, "keyring", stack)
+    _run(changes.run, "change feed", stack)
     _run(readiness.run, "readiness", stack)
     return Parts(app, keyring, router, engines, readiness, calls, prices)
 
