@@ -24,5 +24,5 @@ targets = [{ provider = "vendor", model = "gpt-4.1" }]
 def test_an_alias_of_an_alias_leads_to_the_deployment_at_its_end(tmp_path):
     (tmp_path / "mainstay.toml").write_text(CONFIGURATION)
     router = Router(build_table(Settings.load(tmp_path, {}), kept={}, local=None))
-    assert router.names() == ["big", "gpt-4.1", "gpt-4o"]
-    assert {router.resolve(name).name for name in router.names()} == {"big"}
+    assert router.names("org_a") == ["big", "gpt-4.1", "gpt-4o"]
+    assert {router.resolve(name, "org_a").name for name in router.names("org_a")} == {"big"}

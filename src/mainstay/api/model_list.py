@@ -42,12 +42,12 @@ class ModelLists:
 
     def _visible(self, exchange: Exchange) -> Iterator[Model]:
         allowed = exchange.caller.deployments
-        for name in self._router.names():
+        organisation_id = exchange.caller.organisation_id
+        for name in self._router.names(organisation_id):
             if allowed is None or name in allowed:
-                yield self._model(name)
+                yield self._model(name, self._router.resolve(name, organisation_id).target)
 
-    def _model(self, name: str) -> Model:
-        target = self._router.resolve(name).target
+    def _model(self, name: str, target: Target) -> Model:
         return Model(
             id=name,
             created=self._created,

@@ -14,6 +14,7 @@ class Failure(StrEnum):
     CONNECT_REFUSED = "connect_refused"
     DNS = "dns"
     TLS = "tls"
+    FORBIDDEN_ADDRESS = "forbidden_address"
     CONNECT_TIMEOUT = "connect_timeout"
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     IDLE_TIMEOUT = "idle_timeout"
@@ -37,6 +38,7 @@ class Failure(StrEnum):
 
 FINAL_FAILURES = frozenset(
     {
+        Failure.FORBIDDEN_ADDRESS,
         Failure.INVALID_REQUEST,
         Failure.CREDENTIALS_REFUSED,
         Failure.ENTITLEMENT_LOST,

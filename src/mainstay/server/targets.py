@@ -33,21 +33,24 @@ def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: Loc
 
     def target(declared: TargetSettings) -> Target:
         if declared.provider == LOCAL:
-            return Target(LOCAL, declared.model, local(declared.model))
-        provider = providers[declared.provider]
-        return Target(provider.name, declared.model, open_model(provider, declared.model, pools[provider]))
+            model = local(declared.model)
+        else:
+            provider = providers[declared.provider]
+            model = open_model(provider, declared.model, pools[provider])
+        return Target(declared.provider, declared.model, model, weight=declared.weight, priority=declared.priority)
 
     deployments = {
         one.name: Deployment(
             one.name,
             tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)),
             price=_price(one.prices),
+            description=one.description,
         )
         for one in settings.deployments
     }
     # The router takes one step; an alias may lead to another.
     aliases = {alias: found.name for alias in settings.aliases if (found := settings.find_deployment(alias))}
-    return Table(deployments=deployments, aliases=aliases, pools=pools)
+    return Table(deployments=deployments, aliases=aliases, pools=pools, local=local)
 
 
 def _price(declared: PriceSettings | None) -> Price | None:

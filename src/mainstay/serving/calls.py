@@ -115,7 +115,7 @@ class Calls:
         if not incoming.caller.may_use(name):
             # The same answer as for a name that does not exist: a key cannot probe for what it may not use.
             raise unknown_deployment(name)
-        return Call(incoming.caller, self._router.resolve(name), request)
+        return Call(incoming.caller, self._router.resolve(name, incoming.caller.organisation_id), request)
 
     async def answer(self, call: Call) -> ServedAnswer:
         """Answer in one piece."""

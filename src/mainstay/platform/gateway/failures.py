@@ -21,6 +21,7 @@ TRANSPORT: Mapping[type[http.TransportError], tuple[Failure, tuple[int, str]]] =
     http.ConnectRefused: (Failure.CONNECT_REFUSED, (503, "upstream_unreachable")),
     http.DnsFailure: (Failure.DNS, UNREACHABLE),
     http.TlsFailure: (Failure.TLS, UNREACHABLE),
+    http.ForbiddenAddressError: (Failure.FORBIDDEN_ADDRESS, UNREACHABLE),
     http.ConnectTimeout: (Failure.CONNECT_TIMEOUT, TIMED_OUT),
     http.FirstByteTimeout: (Failure.FIRST_BYTE_TIMEOUT, TIMED_OUT),
     http.IdleTimeout: (Failure.IDLE_TIMEOUT, TIMED_OUT),
