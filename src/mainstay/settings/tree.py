@@ -9,15 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from mainstay.kit.endpoints import API_VERSION, NAME, NAME_IN_WORDS
 from mainstay.kit.secret_text import Secret
 
 LOCAL = "local"
 """The provider of models that run here; it is never declared."""
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
-"""What deployments, aliases and providers may be called."""
-
-NAME_IN_WORDS = "a name of letters, digits and . _ : / -, at most 128 characters, beginning with a letter or digit"
 
 MIB = 1024 * 1024
 
@@ -28,7 +24,7 @@ VariableName = Annotated[
 ApiVersion = Annotated[
     str,
     Meta(
-        pattern=r"^\d{4}-\d{2}-\d{2}(-preview)?$",
+        pattern=API_VERSION,
         extra={"expected": 'a date such as "2024-10-21" or "2025-04-01-preview"'},
     ),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from mainstay.kit.endpoints import header_fault
 from mainstay.settings.addresses import check_addresses
 from mainstay.settings.decoding import Decoder, Fault
 from mainstay.settings.document import Document
@@ -13,9 +14,7 @@ from mainstay.settings.problems import quote, suggest
 from mainstay.settings.toml_lines import KeyPath
 from mainstay.settings.tree import LOCAL, Provider, Tree
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
-_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "te", "upgrade"})
 _LOCAL_IS_TAKEN = f'The name "{LOCAL}" means the models that run here; choose another.'
 _KEY_SOURCES = ("api_key", "api_key_env", "api_key_file")
 
@@ -116,16 +115,8 @@ def _check_provider(provider: Provider, path: KeyPath) -> Iterator[Fault]:
     if provider.kind == "openai" and provider.api_version is not None:
         yield (*path, "api_version"), 'Only kind "azure" has an api_version; remove it, or change the kind.'
     for name, value in provider.headers.items():
-        yield from _check_header(name, value.reveal(), (*path, "headers", name))
-
-
-def _check_header(name: str, value: str, path: KeyPath) -> Iterator[Fault]:
-    if not _HEADER_NAME.fullmatch(name):
-        yield path, f"{quote(name)} is no name of a header; use letters, digits and hyphens."
-    elif name.lower() in _OWN_HEADERS:
-        yield path, f"The header {quote(name)} is set for each request; remove it."
-    if not value.isascii():
-        yield path, f"The value of the header {quote(name)} has a character outside ASCII; encode it."
+        if fault := header_fault(name, value.reveal()):
+            yield (*path, "headers", name), fault
 
 
 def _check_deployments(tree: Tree, decoder: Decoder, *, providers: set[str]) -> Iterator[Fault]:
