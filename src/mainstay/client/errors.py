@@ -14,6 +14,7 @@ from mainstay.kit.errors import (
     RateLimitedError,
     UnauthenticatedError,
     UnavailableError,
+    VersionMismatchError,
 )
 from mainstay.protocol.answers import ErrorAnswer, ErrorDetail
 
@@ -45,6 +46,7 @@ _BY_STATUS: Mapping[int, type[MainstayError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,
+    412: VersionMismatchError,
     413: BodyTooLargeError,
     422: InvalidRequestError,
     429: RateLimitedError,
