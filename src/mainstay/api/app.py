@@ -11,7 +11,7 @@ from mainstay.api.routes import Route, Router
 from mainstay.kit.errors import MainstayError, UnavailableError
 from mainstay.kit.ids import new_id
 from mainstay.platform.identity.actions import Action
-from mainstay.platform.identity.authorize import Authority, Resource
+from mainstay.platform.identity.authorize import SOMEWHERE, Authority, Resource
 
 _LOG = logging.getLogger("mainstay.api")
 DRAIN = "mainstay.drain"
@@ -78,6 +78,8 @@ class App:
 
 def _resource(route: Route, exchange: Exchange) -> Resource | None:
     """What the address names, where permissions may be given for it alone: a project."""
+    if route.is_narrowed:
+        return SOMEWHERE
     if not route.project:
         return None
     project_id = exchange.parameters[route.project]

@@ -63,6 +63,8 @@ class Route:
     streams: bool = False
     project: str = ""
     """The parameter that names a project, if there is one: whoever has the action there may pass."""
+    is_narrowed: bool = False
+    """Whoever has the action somewhere may pass: the handler shows what he may see, and looks at the body for the rest."""
     status: int = 200
     """Of a success."""
     query: tuple[str, ...] = ()
