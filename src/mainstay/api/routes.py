@@ -64,7 +64,7 @@ class Route:
     project: str = ""
     """The parameter that names a project, if there is one: whoever has the action there may pass."""
     is_narrowed: bool = False
-    """Whoever has the action somewhere may pass: the handler shows what he may see, and looks at the body for the rest."""
+    """Whoever has the action somewhere may pass: the handler shows what he may see, and checks what a body names."""
     status: int = 200
     """Of a success."""
     query: tuple[str, ...] = ()

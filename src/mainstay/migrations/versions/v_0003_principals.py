@@ -136,6 +136,7 @@ def _create_role_bindings() -> None:
         sa.Column("expires_at_ms", sa.BigInteger),
         sa.Column("created_by", sa.Text, nullable=False),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisations.id"]),
         sa.ForeignKeyConstraint(["principal_id"], ["principals.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
@@ -147,7 +148,7 @@ def _create_role_bindings() -> None:
         ["principal_id", "role_id", "scope_type", "scope_id"],
         unique=True,
     )
-    op.create_index("role_bindings_by_scope", "role_bindings", ["organisation_id", "scope_type", "scope_id"])
+    op.create_index("role_bindings_by_scope", "role_bindings", ["organisation_id", "scope_type", "scope_id", "role_id"])
 
 
 def _create_grants() -> None:
@@ -162,6 +163,7 @@ def _create_grants() -> None:
         sa.Column("expires_at_ms", sa.BigInteger),
         sa.Column("created_by", sa.Text, nullable=False),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisations.id"]),
         sa.PrimaryKeyConstraint("id"),
     )

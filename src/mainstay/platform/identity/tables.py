@@ -192,9 +192,10 @@ role_bindings = Table(
     Column("expires_at_ms", BigInteger),
     Column("created_by", Text, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="1"),
     Index("role_bindings_by_principal", "principal_id", "role_id", "scope_type", "scope_id", unique=True),
     Index("role_bindings_by_organisation", "organisation_id", "id"),
-    Index("role_bindings_by_scope", "organisation_id", "scope_type", "scope_id"),
+    Index("role_bindings_by_scope", "organisation_id", "scope_type", "scope_id", "role_id"),
 )
 
 # viewer, editor or owner of one resource. An empty principal_id is everyone in the organisation.
@@ -210,6 +211,7 @@ grants = Table(
     Column("expires_at_ms", BigInteger),
     Column("created_by", Text, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="1"),
     Index("grants_by_resource", "organisation_id", "resource_type", "resource_id", "principal_id", unique=True),
     Index("grants_by_principal", "organisation_id", "principal_id", "resource_type"),
 )
