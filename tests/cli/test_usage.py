@@ -14,7 +14,7 @@ from mainstay.cli.usage import usage
 from mainstay.kit.database import open_database
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
 from mainstay.platform.metering.prices import Price
-from mainstay.platform.metering.records import insert_usage, usage_row
+from mainstay.platform.metering.records import insert_usage, usage_record
 
 Run = Callable[..., Result]
 
@@ -38,7 +38,7 @@ async def _fill(url: str) -> None:
         end = CallEnd(
             call_id=start.call_id, ended_at=0, status=200, outcome=Outcome.OK, prompt_tokens=100, completion_tokens=10
         )
-        rows.append(usage_row(start, end, {"d0": Price(1000)}.get))
+        rows.append(usage_record(start, end, {"d0": Price(1000)}.get))
     database = open_database(url)
     await insert_usage(database, rows)
     await database.aclose()

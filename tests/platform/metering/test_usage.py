@@ -10,7 +10,7 @@ from mainstay.kit.database import Database
 from mainstay.kit.errors import InvalidRequestError
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
 from mainstay.platform.metering.prices import Price
-from mainstay.platform.metering.records import insert_usage, usage_row
+from mainstay.platform.metering.records import insert_usage, usage_record
 from mainstay.platform.metering.usage import Dimension, UsageQuery, parse_time, report_usage
 
 DAY = 86_400
@@ -52,7 +52,7 @@ def _calls() -> list[tuple[CallStart, CallEnd | None]]:
 
 @pytest.fixture
 async def used(database: Database) -> Database:
-    await insert_usage(database, [usage_row(start, end, PRICES.get) for start, end in _calls()])
+    await insert_usage(database, [usage_record(start, end, PRICES.get) for start, end in _calls()])
     return database
 
 

@@ -101,15 +101,12 @@ class _PostgreSQLTransaction:
 
 def _numbered(sql: str) -> tuple[str, list[str]]:
     """Replace `:name` by `$1`, `$2`, …, the same name by the same number; return the names in order."""
-    names: list[str] = []
+    numbers: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in names:
-            names.append(name)
-        return f"${names.index(name) + 1}"
+        return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
-    return PLACEHOLDER.sub(number, sql), names
+    return PLACEHOLDER.sub(number, sql), list(numbers)
 
 
 def _in_order(names: Sequence[str], values: Values) -> list[Value]:

@@ -11,6 +11,7 @@ def upgrade() -> None:
     _create_limits()
     _create_budgets()
     _create_spending()
+    _add_up_spending()
     _extend_usage_records()
     _create_providers()
     _create_deployments()
@@ -70,6 +71,23 @@ def _create_spending() -> None:
     )
     op.create_index("spending_by_revision", "spending", ["revision"])
     op.bulk_insert(sa.table("revisions", sa.column("name"), sa.column("value")), [{"name": "spending", "value": 0}])
+
+
+def _add_up_spending() -> None:
+    """Begin with what the calls of before have used, so that a budget counts the whole of its first month."""
+    # No call has honestly used more than the bounds; with them, sums stay within 64 bits.
+    prompt, completion, cost = (
+        f"CASE WHEN {column} > {most} THEN {most} ELSE {column} END"
+        for column, most in (("prompt_tokens", 2**40), ("completion_tokens", 2**40), ("COALESCE(cost_nano, 0)", 2**50))
+    )
+    for scope_type, column in (("organisation", "organisation_id"), ("project", "project_id"), ("key", "key_id")):
+        op.execute(
+            "INSERT INTO spending "  # noqa: S608 - constants only
+            "(organisation_id, scope_type, scope_id, day, currency, calls, tokens, cost_nano, revision) "
+            f"SELECT organisation_id, '{scope_type}', {column}, started_at_ms / 86400000, COALESCE(currency, ''), "
+            f"COUNT(*), SUM(({prompt}) + ({completion})), SUM({cost}), 0 FROM usage_records "
+            f"GROUP BY organisation_id, {column}, started_at_ms / 86400000, COALESCE(currency, '')"
+        )
 
 
 def _extend_usage_records() -> None:

@@ -15,7 +15,9 @@ class Outcome(StrEnum):
     """The server died while the call was open."""
 
 
-class CallStart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="start", tag_field="record"):
+class CallStart(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag="start", tag_field="record"
+):
     """Written before the target is asked. `started_at` is Unix time in seconds."""
 
     call_id: str
@@ -30,6 +32,10 @@ class CallStart(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="start"
     """The target's own name for it."""
     is_stream: bool
     started_at: float
+    principal_id: str | None = None
+    """The user or service account whose key or session it is."""
+    group_ids: tuple[str, ...] = ()
+    """The groups that the principal is in at the time."""
 
 
 class CallEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag="end", tag_field="record"):
@@ -49,6 +55,9 @@ class CallEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     tokens_are_estimated: bool = False
+    cost_nano: int | None = None
+    """At the price of the moment, in billionths of a unit of `currency`; None if no price is known."""
+    currency: str | None = None
     provider: str | None = None
     """Who has answered in the end, if it was not the one that the start names; so with `model`."""
     model: str | None = None

@@ -1,19 +1,27 @@
-"""`Limiter`: requests and tokens per minute, counted over a tuple of scopes.
+"""`Limiter`: requests and tokens per minute, tokens and money per day or month, counted over a tuple of scopes.
 
 Reserve before a call, settle after it. A limit is a token bucket: its burst is the limit, and it refills by
 limit / 60 each second. What is kept per scope is what is *used*, which fades to nothing; a scope that has used
 nothing needs no memory, so idle scopes are forgotten.
 
 The estimate is held while the call runs; when it settles, what was really used counts. A reservation that is
-never settled, because its process died, fades like any other use.
+never settled, because its process died, fades like any other use. Budgets do not fade: see `budget_counters`.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mainstay.kit.clock import Clock
 from mainstay.kit.errors import RateLimitedError
+from mainstay.platform.metering.budget_counters import (
+    Budget,
+    BudgetClaim,
+    BudgetCounter,
+    BudgetCounters,
+    refusal,
+)
 
 EPSILON: Final = 1e-3
 """Far below one request or token, far above the rounding of a clock in seconds times a refill per second."""
@@ -30,6 +38,7 @@ class Scope:
     """What is counted, in words that its caller may read, e.g. `key key_8f0c`."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,9 @@ class Remaining:
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
+
+
+_UNLIMITED = Remaining()
 
 
 class LimitReachedError(RateLimitedError):
@@ -73,36 +85,65 @@ class Limiter:
         if not 0 < share <= 1:
             raise ValueError(f"The share of a limiter is {share}; it must be above 0 and at most 1.")
         self._now = clock.monotonic
+        self._wall = clock.wall
         self._share = share
         self._requests: dict[str, _Counter] = {}
         self._tokens: dict[str, _Counter] = {}
         self._sweep_at = SWEEP_AT_LEAST
+        self.budgets = BudgetCounters()
 
     def __len__(self) -> int:
         """Count the counters in memory."""
         return len(self._requests) + len(self._tokens)
 
-    def reserve(self, scopes: tuple[Scope, ...], *, tokens: int) -> "Reservation":
-        """Take one request and `tokens` from every scope, or nothing from any. Scopes have distinct keys.
+    def reserve(
+        self, scopes: tuple[Scope, ...], *, tokens: int, cost_nano: int = 0, currency: str | None = None
+    ) -> "Reservation":
+        """Take one request, `tokens` and the cost from every scope, or nothing from any. Scopes have distinct keys.
 
         Raises LimitReachedError, which names the scope and the kind that take longest to admit the call, and
         when they will. A call that can never fit is refused without a time and `can_retry` is False.
+        Raises BudgetReachedError when a budget has no room for the call.
         """
+        if not scopes:  # nothing is limited, as on most installations
+            return Reservation(self, scopes, tokens, reserved_at=0.0)
         now = self._now()
         if len(self._requests) + len(self._tokens) > self._sweep_at:
             self._sweep(now)
         claims = []
+        budgets = []
         for scope in scopes:
+            if scope.budgets:
+                budgets += scope.budgets
             if (limit := scope.requests_per_minute) is not None:
                 claims.append((self._counter(self._requests, scope.key, limit, now), 1))
             if (limit := scope.tokens_per_minute) is not None:
                 claims.append((self._counter(self._tokens, scope.key, limit, now), tokens))
+        wanted = self._wanted(budgets, tokens, cost_nano, currency) if budgets else ()
         for counter, amount in claims:
             if counter.used + amount > counter.burst and counter.wait_seconds(amount) > 0:
                 raise self._refusal(scopes, tokens)
         for counter, amount in claims:
             counter.used += amount
-        return Reservation(self, scopes, tokens, reserved_at=now)
+        held = (
+            [BudgetClaim(counter, tokens, cost, is_paid=is_paid) for counter, cost, is_paid in wanted] if wanted else ()
+        )
+        return Reservation(self, scopes, tokens, reserved_at=now, budgets=held)
+
+    def _wanted(
+        self, budgets: list[Budget], tokens: int, cost_nano: int, currency: str | None
+    ) -> list[tuple[BudgetCounter, int, bool]]:
+        """Return what to claim of each budget. Raises BudgetReachedError if one has no room."""
+        wall = self._wall()
+        wanted = []
+        for budget in budgets:
+            counter = self.budgets.counter(budget, wall)
+            is_paid = currency is not None and currency == budget.currency
+            cost = cost_nano if is_paid else 0
+            if budget.is_blocking and not counter.has_room(budget, tokens, cost):
+                raise refusal(budget, counter, tokens=tokens, cost_nano=cost)
+            wanted.append((counter, cost, is_paid))
+        return wanted
 
     def correct(self, scopes: tuple[Scope, ...], *, reserved: int, used: int, reserved_at: float) -> None:
         """Count `used` tokens instead of the `reserved` ones; what was used beyond them becomes a debt.
@@ -123,6 +164,8 @@ class Limiter:
 
     def remaining(self, scopes: tuple[Scope, ...]) -> Remaining:
         """Tell what is left of the whole limits; a limiter with a share guesses that the others gave as much."""
+        if not scopes:
+            return _UNLIMITED
         now = self._now()
         if len(scopes) == 1:  # as on most calls
             (scope,) = scopes
@@ -186,21 +229,33 @@ class Limiter:
 class Reservation:
     """What one call holds of its limits. Settle or release it once; later calls of either do nothing."""
 
-    __slots__ = ("_is_open", "_limiter", "_reserved_at", "_scopes", "tokens")
+    __slots__ = ("_budgets", "_is_open", "_limiter", "_reserved_at", "_scopes", "tokens")
 
-    def __init__(self, limiter: Limiter, scopes: tuple[Scope, ...], tokens: int, *, reserved_at: float) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        scopes: tuple[Scope, ...],
+        tokens: int,
+        *,
+        reserved_at: float,
+        budgets: Sequence[BudgetClaim] = (),
+    ) -> None:
         self._limiter = limiter
         self._scopes = scopes
         self._reserved_at = reserved_at
+        self._budgets = budgets
         self._is_open = True
         self.tokens = tokens
 
-    def settle(self, tokens: int) -> None:
-        """Count the tokens that were really used in place of the estimate."""
+    def settle(self, tokens: int, cost_nano: int = 0) -> None:
+        """Count the tokens that were really used, and what they cost, in place of the estimate."""
         if not self._is_open:
             return
         self._is_open = False
-        self._limiter.correct(self._scopes, reserved=self.tokens, used=tokens, reserved_at=self._reserved_at)
+        for claim in self._budgets:
+            claim.settle(tokens, cost_nano)
+        if self._scopes:
+            self._limiter.correct(self._scopes, reserved=self.tokens, used=tokens, reserved_at=self._reserved_at)
 
     def release(self) -> None:
         """Give the tokens back, since the call failed; the request stays counted, as it does at the vendors."""

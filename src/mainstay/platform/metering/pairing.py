@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from mainstay.platform.metering.calls import CallStart
 from mainstay.platform.metering.prices import PriceOf
-from mainstay.platform.metering.records import Record as Row
-from mainstay.platform.metering.records import usage_row
+from mainstay.platform.metering.records import Record as Done
+from mainstay.platform.metering.records import usage_record
 from mainstay.platform.metering.segments import Record
 
 
@@ -22,7 +22,7 @@ class Pairing:
         """The number of calls whose end has not been seen."""
         return len(self._waiting)
 
-    def add(self, records: Iterable[Record], segment: int) -> list[Row]:
+    def add(self, records: Iterable[Record], segment: int) -> list[Done]:
         """Take in records of a segment; return the rows of the calls that are complete now.
 
         An end without a start is skipped: the start's segment was removed, which happens only after the call
@@ -36,16 +36,16 @@ class Pairing:
             elif (found := self._waiting.pop(record.call_id, None)) is not None:
                 start, started_in = found
                 self._by_segment[started_in] -= 1
-                rows.append(usage_row(start, record, self._price_of))
+                rows.append(usage_record(start, record, self._price_of))
         return rows
 
     def is_waiting_in(self, segment: int) -> bool:
         """Whether a call that started in `segment` has not ended."""
         return self._by_segment[segment] > 0
 
-    def interrupt(self) -> list[Row]:
+    def interrupt(self) -> list[Done]:
         """Give up on all that wait; return their rows."""
-        rows = [usage_row(start, None, self._price_of) for start, _ in self._waiting.values()]
+        rows = [usage_record(start, None, self._price_of) for start, _ in self._waiting.values()]
         self._waiting.clear()
         self._by_segment.clear()
         return rows
