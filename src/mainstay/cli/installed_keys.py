@@ -1,12 +1,19 @@
 """The keys of this installation, found as people call them: by id, by the beginning of an id, or by name."""
 
+import getpass
 from collections.abc import AsyncIterator
 
 from mainstay.kit.clock import SystemClock
 from mainstay.kit.database import Database
 from mainstay.kit.errors import ConflictError, MainstayError, NotFoundError
+from mainstay.kit.pages import PageRequest
 from mainstay.kit.secrets import load_or_create_secret
-from mainstay.platform.identity.keys import Key, Keys
+from mainstay.platform.audit.events import Act, Actor, ActorType
+from mainstay.platform.audit.ledger import Ledger
+from mainstay.platform.identity.acts import Acts
+from mainstay.platform.identity.key_rows import Key
+from mainstay.platform.identity.keys import KeyFilter, Keys
+from mainstay.platform.identity.organisations import DEFAULT_ORGANISATION_ID, DEFAULT_PROJECT_ID
 from mainstay.server.local_models import LocalModels
 from mainstay.settings import Settings
 
@@ -17,22 +24,36 @@ _SHOWN_IDS = 5
 
 def open_keys(database: Database, settings: Settings) -> Keys:
     """Return the keys of an open database."""
-    return Keys(database, load_or_create_secret(settings.home / "keys" / "pepper"), SystemClock())
+    clock = SystemClock()
+    return Keys(database, load_or_create_secret(settings.home / "keys" / "pepper"), Acts(Ledger(clock), clock), clock)
+
+
+def operator_act() -> Act:
+    """Return who acts in commands: the owner of the machine, under the name that the system knows."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name: in a container, say
+        name = None
+    return Act(actor=Actor(type=ActorType.OPERATOR, id="operator", name=name))
 
 
 async def all_keys(installed: Keys) -> AsyncIterator[Key]:
     """Yield all keys, oldest first; revoked ones too."""
-    after: Key | None = None
-    while page := await installed.list(after=after, limit=_PAGE):
-        for key in page:
+    wanted = KeyFilter(project_id=DEFAULT_PROJECT_ID)
+    request = PageRequest(limit=_PAGE)
+    while True:
+        page = await installed.list(DEFAULT_ORGANISATION_ID, request, wanted)
+        for key in page.items:
             yield key
-        after = page[-1]
+        if not page.has_more:
+            return
+        request = PageRequest(limit=_PAGE, after=page.items[-1].id)
 
 
 async def find_key(installed: Keys, text: str) -> Key:
     """Return the key that is meant. Raises NotFoundError, or ConflictError if it may be one of several."""
     try:
-        return await installed.get(text)
+        return await installed.get(DEFAULT_ORGANISATION_ID, text)
     except NotFoundError:
         keys = [key async for key in all_keys(installed)]
         named = [key for key in keys if key.name == text]

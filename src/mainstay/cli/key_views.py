@@ -8,7 +8,7 @@ import msgspec
 
 from mainstay.cli.output import table
 from mainstay.platform.identity.caller import Scope
-from mainstay.platform.identity.keys import Key
+from mainstay.platform.identity.key_rows import Key
 
 _SHORTEST_ID = 12
 _NAME_CHARACTERS = 15
@@ -18,7 +18,7 @@ _USUAL_SCOPES = ("inference",)
 def described(key: Key) -> dict[str, object]:
     """Return a key as JSON members; times as people and programs both read them."""
     members: dict[str, object] = msgspec.structs.asdict(key)
-    for name in ("created_at", "expires_at", "revoked_at"):
+    for name in ("created_at", "expires_at", "revoked_at", "last_used_at"):
         members[name] = moment(getattr(key, f"{name}_ms"))
         del members[f"{name}_ms"]
     return {**members, "state": _state(key)}
@@ -36,9 +36,14 @@ def details(key: Key) -> str:
         ("requests", _per_minute(key.requests_per_minute)),
         ("tokens", _per_minute(key.tokens_per_minute)),
         ("project", f"{key.project_id} of {key.organisation_id}"),
+        ("owner", key.principal_id or "the project"),
+        ("from", "anywhere" if key.networks is None else ", ".join(key.networks)),
         ("created", moment(key.created_at_ms)),
         ("expires", moment(key.expires_at_ms) or "never"),
+        ("last used", moment(key.last_used_at_ms) or "not yet"),
     ]
+    if key.rotated_to is not None:
+        facts.append(("replaced by", key.rotated_to))
     if key.revoked_at_ms is not None:
         facts.append(("revoked", moment(key.revoked_at_ms)))
     return "\n".join(f"{name:<13}{value}" for name, value in facts)
@@ -88,7 +93,7 @@ def _count(count: int) -> str:
 
 
 def _scopes(key: Key) -> str:
-    return "all" if set(key.scopes) == set(Scope) else ",".join(key.scopes)
+    return "all" if set(key.scopes) == {Scope.INFERENCE, Scope.ADMIN} else ",".join(key.scopes)
 
 
 def _per_minute(count: int | None) -> str:

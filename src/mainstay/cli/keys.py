@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 import click
 
 from mainstay.cli.database import database_settings, installed_database, tell_keys_changed
-from mainstay.cli.installed_keys import all_keys, find_key, open_keys, unknown_deployments
+from mainstay.cli.installed_keys import all_keys, find_key, open_keys, operator_act, unknown_deployments
 from mainstay.cli.key_views import described, details, listing, moment
 from mainstay.cli.output import Output, output_option
 from mainstay.kit.errors import InvalidRequestError
-from mainstay.platform.identity.keys import Keys, NewKey
+from mainstay.kit.pages import PageRequest
+from mainstay.platform.identity.key_wishes import NewKey
+from mainstay.platform.identity.keys import Keys
+from mainstay.platform.identity.organisations import DEFAULT_ORGANISATION_ID
 from mainstay.settings import Settings
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
@@ -55,7 +58,7 @@ async def create(
     )
     settings = database_settings(output)
     async with _installed_keys(settings) as installed:
-        key, secret = await installed.create(wanted)
+        key, secret = await installed.create(operator_act(), wanted)
     await tell_keys_changed(settings.home)
     for unknown in unknown_deployments(settings, key.deployments or ()):
         output.note(
@@ -94,7 +97,7 @@ async def revoke(output: Output, *, key_id: str) -> None:
     settings = database_settings(output)
     async with _installed_keys(settings) as installed:
         found = await find_key(installed, key_id)
-        key = await installed.revoke(found.id)
+        key = await installed.revoke(operator_act(), DEFAULT_ORGANISATION_ID, found.id)
     await tell_keys_changed(settings.home)
     text = f"Revoked {key.id} ({key.name}); servers refuse it within a second."
     if found.revoked_at_ms is not None:
@@ -108,10 +111,10 @@ async def first(output: Output) -> None:
     """Create a key if there has never been one."""
     settings = database_settings(output)
     async with _installed_keys(settings) as installed:
-        if await installed.list(limit=1):
+        if (await installed.list(DEFAULT_ORGANISATION_ID, PageRequest(limit=1))).items:
             output.show({"api_key": None}, "There are keys already; run `mainstay keys list`.")
             return
-        _, secret = await installed.create(NewKey(_FIRST_NAME))
+        _, secret = await installed.create(operator_act(), NewKey(_FIRST_NAME))
     output.show({"api_key": secret}, secret)
 
 

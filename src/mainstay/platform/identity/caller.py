@@ -43,3 +43,16 @@ class Caller:
     def may_use(self, deployment: str) -> bool:
         """Whether the credential is good for `deployment`."""
         return self.deployments is None or deployment in self.deployments
+
+
+def is_allowed_from(caller: Caller, address: str) -> bool:
+    """Whether the credential may be used from the address; one that cannot be read is outside of every network."""
+    if caller.networks is None:
+        return True
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in caller.networks)

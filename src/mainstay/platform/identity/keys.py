@@ -1,153 +1,206 @@
-"""API keys: made, listed and revoked. The database holds a digest and a hint of each, never the key."""
+"""API keys: made, listed, changed, rotated and revoked."""
 
 import hmac
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import msgspec
+from msgspec import UNSET
 
 from mainstay.kit import secrets
 from mainstay.kit.clock import Clock
-from mainstay.kit.database import Database, Row, Transaction
+from mainstay.kit.database import Database, Transaction, Value
 from mainstay.kit.errors import ConflictError, InvalidRequestError, NotFoundError
-from mainstay.kit.ids import new_api_key, new_id
-from mainstay.platform.identity.caller import Scope
+from mainstay.kit.ids import new_api_key, new_sortable_id
+from mainstay.kit.pages import Page, PageRequest
+from mainstay.platform.audit.events import Act, Event
+from mainstay.platform.identity.acts import Acts
+from mainstay.platform.identity.key_rows import COLUMNS, Key, insert_key, key_of, target_of, update_key
+from mainstay.platform.identity.key_wishes import KeyChanges, NewKey, check_key, parse_networks
+from mainstay.platform.identity.names import clean_id
 from mainstay.platform.identity.organisations import DEFAULT_TENANT, Tenant
+from mainstay.platform.identity.principals import PrincipalStatus, PrincipalType, require_version
 
-REVISION = "api_keys"
-"""Name of the counter that every change to a key raises, in the same transaction."""
+OVERLAP_SECONDS_DEFAULT = 86_400
+OVERLAP_SECONDS_MAX = 90 * 86_400
 
-NAME_LENGTH_MAX = 200
-DEPLOYMENTS_MAX = 1000
-PAGE_MAX = 1000
-LIMIT_MAX = 10**12
-
-_COLUMNS = (
-    "id, organisation_id, project_id, name, hint, scopes, deployments, requests_per_minute, tokens_per_minute, "
-    "created_at_ms, expires_at_ms, revoked_at_ms"
-)
-_INSERT = (
-    f"INSERT INTO api_keys ({_COLUMNS}, digest, pepper_id, revision) "  # noqa: S608 - constants only
-    "VALUES (:id, :organisation_id, :project_id, :name, :hint, :scopes, :deployments, :requests_per_minute, "
-    ":tokens_per_minute, :created_at_ms, :expires_at_ms, :revoked_at_ms, :digest, :pepper_id, :revision)"
-)
-_OF_TENANT = "organisation_id = :organisation_id AND project_id = :project_id"
-_SELECT = f"SELECT {_COLUMNS} FROM api_keys WHERE {_OF_TENANT}"  # noqa: S608 - constants only
-_REVOKE = (
-    "UPDATE api_keys SET revoked_at_ms = :now_ms, revision = :revision "  # noqa: S608 - constants only
-    f"WHERE {_OF_TENANT} AND id = :id AND revoked_at_ms IS NULL"
-)
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]+")
+_SELECT = f"SELECT {COLUMNS} FROM api_keys WHERE organisation_id = :organisation_id"  # noqa: S608 - constants only
+_SHOWN = ("scopes", "deployments", "networks", "principal_id", "expires_at_ms")
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be known about a key after it was made. Times are Unix milliseconds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFilter:
+    """Which keys: of a project, of a principal, with a scope, revoked or not."""
 
-    id: str
-    organisation_id: str
-    project_id: str
-    name: str
-    hint: str
-    scopes: tuple[str, ...]
-    deployments: tuple[str, ...] | None
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    created_at_ms: int
-    expires_at_ms: int | None
-    revoked_at_ms: int | None
+    project_id: str | None = None
+    principal_id: str | None = None
+    scope: str | None = None
+    is_revoked: bool | None = None
 
+    def clause(self) -> str:
+        """Return the conditions; `values` belongs to it."""
+        text = ""
+        if self.project_id is not None:
+            text += " AND project_id = :project_id"
+        if self.principal_id is not None:
+            text += " AND principal_id = :principal_id"
+        if self.scope is not None:
+            text += " AND scopes LIKE :scope"
+        if self.is_revoked is not None:
+            text += f" AND revoked_at_ms IS {'NOT ' if self.is_revoked else ''}NULL"
+        return text
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """What a key shall be. None of the limits is a limit when it is None."""
-
-    name: str
-    scopes: Sequence[str] = (Scope.INFERENCE,)
-    deployments: Sequence[str] | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    expires_at_ms: int | None = None
+    def values(self) -> dict[str, Value]:
+        """Return the values of the clause's placeholders."""
+        named = {"project_id": self.project_id, "principal_id": self.principal_id}
+        values: dict[str, Value] = {name: clean_id(value) for name, value in named.items() if value is not None}
+        return values if self.scope is None else values | {"scope": f'%"{clean_id(self.scope)}"%'}
 
 
 class Keys:
-    """The keys of one database."""
+    """The keys of every organisation; each method keeps to one."""
 
-    def __init__(self, database: Database, pepper: bytes, clock: Clock) -> None:
+    def __init__(self, database: Database, pepper: bytes, acts: Acts, clock: Clock) -> None:
         self._database = database
         self._pepper = pepper
+        self._acts = acts
         self._clock = clock
 
-    async def create(self, wanted: NewKey, tenant: Tenant = DEFAULT_TENANT) -> tuple[Key, str]:
+    async def create(self, act: Act, wanted: NewKey, tenant: Tenant = DEFAULT_TENANT) -> tuple[Key, str]:
         """Make a key; return it with its secret, which nobody can ask for again.
 
-        Raises InvalidRequestError, or NotFoundError if the tenant does not exist.
+        Raises InvalidRequestError, or NotFoundError if the project or principal does not exist.
         """
-        now_ms = int(self._clock.wall() * 1000)
-        _check(wanted, now_ms)
-        secret = new_api_key()
-        key = Key(
-            id=new_id("key_"),
-            organisation_id=tenant.organisation_id,
-            project_id=tenant.project_id,
-            name=wanted.name,
-            hint=f"{secret[:5]}…{secret[-4:]}",
-            scopes=tuple(sorted(set(wanted.scopes))),
-            deployments=None if wanted.deployments is None else tuple(sorted(set(wanted.deployments))),
-            requests_per_minute=wanted.requests_per_minute,
-            tokens_per_minute=wanted.tokens_per_minute,
-            created_at_ms=now_ms,
-            expires_at_ms=wanted.expires_at_ms,
-            revoked_at_ms=None,
-        )
-        try:
-            await self._insert(key, secret)
-        except ConflictError as error:
-            raise NotFoundError(
-                f"There is no project '{tenant.project_id}' in the organisation '{tenant.organisation_id}'."
-            ) from error
+        key, secret = self.make(act, wanted, tenant)
+        async with self._database.transaction() as transaction:
+            await self.insert(transaction, key, secret)
+            event = Event(action="key.created", target=target_of(key), details=_details(key))
+            await self._acts.record(transaction, act, tenant.organisation_id, events=[event])
         return key, secret
 
-    async def list(self, tenant: Tenant = DEFAULT_TENANT, *, after: Key | None = None, limit: int = 100) -> list[Key]:
-        """Return up to `limit` keys, oldest first, those that follow `after`; revoked ones too."""
+    async def get(self, organisation_id: str, key_id: str, *, project_id: str | None = None) -> Key:
+        """Return one key. Raises NotFoundError, also when it is another organisation's or project's."""
+        wanted = KeyFilter(project_id=project_id)
         rows = await self._database.fetch(
-            f"{_SELECT} AND (created_at_ms, id) > (:after_ms, :after_id) ORDER BY created_at_ms, id LIMIT :limit",
-            {
-                "organisation_id": tenant.organisation_id,
-                "project_id": tenant.project_id,
-                "after_ms": after.created_at_ms if after else -1,
-                "after_id": after.id if after else "",
-                "limit": min(limit, PAGE_MAX),
-            },
+            f"{_SELECT} AND id = :id{wanted.clause()}",
+            {"organisation_id": organisation_id, "id": clean_id(key_id), **wanted.values()},
         )
-        return [_key(row) for row in rows]
-
-    async def get(self, key_id: str, tenant: Tenant = DEFAULT_TENANT) -> Key:
-        """Return one key. Raises NotFoundError, also when it is another tenant's."""
-        rows = await self._database.fetch(f"{_SELECT} AND id = :id", _named(key_id, tenant))
         if not rows:
-            raise NotFoundError(f"There is no key '{key_id}'; `mainstay keys list` shows the keys.")
-        return _key(rows[0])
+            raise _no_key(key_id)
+        return key_of(rows[0])
 
-    async def revoke(self, key_id: str, tenant: Tenant = DEFAULT_TENANT) -> Key:
-        """Make a key useless for good; revoking it again changes nothing. Raises NotFoundError."""
-        now_ms = int(self._clock.wall() * 1000)
-        async with self._database.transaction() as transaction:
-            revision = await _next_revision(transaction)
-            await transaction.execute(_REVOKE, {**_named(key_id, tenant), "now_ms": now_ms, "revision": revision})
-        return await self.get(key_id, tenant)
+    async def list(self, organisation_id: str, page: PageRequest, wanted: KeyFilter | None = None) -> Page[Key]:
+        """Return a page of the keys, revoked ones too."""
+        wanted = wanted or KeyFilter()
+        rows = await self._database.fetch(
+            _SELECT + wanted.clause() + page.clause(),
+            {"organisation_id": organisation_id, **wanted.values(), **page.values()},
+        )
+        return page.cut(rows, key_of)
 
-    async def _insert(self, key: Key, secret: str) -> None:
+    async def update(
+        self, act: Act, organisation_id: str, key_id: str, changes: KeyChanges, *, expected_version: int | None = None
+    ) -> Key:
+        """Change a key. Raises NotFoundError, VersionMismatchError, or ConflictError for one that is no longer good."""
         async with self._database.transaction() as transaction:
-            values = msgspec.structs.asdict(key)
-            values |= {
-                "scopes": msgspec.json.encode(key.scopes).decode(),
-                "deployments": None if key.deployments is None else msgspec.json.encode(key.deployments).decode(),
-                "digest": secrets.digest(self._pepper, secret.encode()),
-                "pepper_id": pepper_id(self._pepper),
-                "revision": await _next_revision(transaction),
+            before = await _locked(transaction, organisation_id, key_id, expected_version)
+            self._require_good(before)
+            key = self._changed(before, changes)
+            changed = {
+                name: [getattr(before, name), getattr(key, name)]
+                for name in KeyChanges.__slots__
+                if getattr(before, name) != getattr(key, name)
             }
-            await transaction.execute(_INSERT, values)
+            if not changed:
+                return before
+            key = msgspec.structs.replace(key, version=before.version + 1)
+            await update_key(transaction, key)
+            event = Event(action="key.updated", target=target_of(key), changed=changed)
+            await self._acts.record(transaction, act, organisation_id, events=[event])
+        return key
+
+    async def rotate(
+        self,
+        act: Act,
+        organisation_id: str,
+        key_id: str,
+        *,
+        overlap_seconds: int = OVERLAP_SECONDS_DEFAULT,
+        expires_at_ms: int | None = None,
+        expected_version: int | None = None,
+    ) -> tuple[Key, str]:
+        """Make a key that replaces another, which stays good for `overlap_seconds`; return it with its secret.
+
+        The new key is good for as long as the old one was made for, unless `expires_at_ms` says otherwise. Raises
+        NotFoundError, VersionMismatchError, or ConflictError for a key that is no longer good or was rotated before.
+        """
+        if not 0 <= overlap_seconds <= OVERLAP_SECONDS_MAX:
+            raise InvalidRequestError(
+                f"overlap_seconds must be 0 to {OVERLAP_SECONDS_MAX}, not {overlap_seconds}.", param="overlap_seconds"
+            )
+        async with self._database.transaction() as transaction:
+            old = await _locked(transaction, organisation_id, key_id, expected_version)
+            self._require_good(old)
+            now_ms = self._now_ms()
+            wanted = _same_again(old, now_ms, expires_at_ms)
+            new, secret = self.make(act, wanted, Tenant(organisation_id, old.project_id))
+            await self.insert(transaction, new, secret)
+            await update_key(transaction, _replaced(old, new.id, now_ms, overlap_seconds))
+            event = Event(
+                action="key.rotated",
+                target=target_of(old),
+                details={"rotated_to": new.id, "overlap_seconds": overlap_seconds},
+            )
+            await self._acts.record(transaction, act, organisation_id, events=[event])
+        return new, secret
+
+    async def revoke(
+        self,
+        act: Act,
+        organisation_id: str,
+        key_id: str,
+        *,
+        project_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> Key:
+        """Make a key useless for good; again changes nothing. Raises NotFoundError or VersionMismatchError."""
+        await self.get(organisation_id, key_id, project_id=project_id)
+        async with self._database.transaction() as transaction:
+            before = await _locked(transaction, organisation_id, key_id, expected_version)
+            if before.revoked_at_ms is not None:
+                return before
+            key = msgspec.structs.replace(before, revoked_at_ms=self._now_ms(), version=before.version + 1)
+            await update_key(transaction, key)
+            event = Event(action="key.revoked", target=target_of(key))
+            await self._acts.record(transaction, act, organisation_id, events=[event])
+        return key
+
+    def make(self, act: Act, wanted: NewKey, tenant: Tenant) -> tuple[Key, str]:
+        """Return a new key with its secret; `insert` writes it. Raises InvalidRequestError."""
+        check_key(wanted, self._now_ms())
+        return _make(act, wanted, tenant, self._now_ms())
+
+    async def insert(self, transaction: Transaction, key: Key, secret: str) -> None:
+        """Write a new key's row, in an act that the caller records. Raises NotFoundError."""
+        await _require_place(transaction, key)
+        digest = secrets.digest(self._pepper, secret.encode())
+        await insert_key(transaction, key, digest=digest, pepper_id=pepper_id(self._pepper))
+
+    def _changed(self, before: Key, changes: KeyChanges) -> Key:
+        wanted = {name: getattr(changes, name) for name in KeyChanges.__slots__ if getattr(changes, name) is not UNSET}
+        merged = msgspec.structs.replace(before, **wanted)
+        check_key(_same(merged), self._now_ms())
+        return msgspec.structs.replace(
+            merged, deployments=_sorted(merged.deployments), networks=_networks(merged.networks)
+        )
+
+    def _require_good(self, key: Key) -> None:
+        if not key.is_good_at(self._now_ms()) or key.rotated_to is not None:
+            what = f"was replaced by '{key.rotated_to}'" if key.rotated_to else "is revoked or has expired"
+            raise ConflictError(f"The key '{key.id}' {what}; make a new one.", code="key_not_good")
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
 
 
 def pepper_id(pepper: bytes) -> str:
@@ -155,50 +208,125 @@ def pepper_id(pepper: bytes) -> str:
     return hmac.digest(pepper, b"mainstay pepper id", "sha256")[:8].hex()
 
 
-async def _next_revision(transaction: Transaction) -> int:
-    """Raise the counter; its row stays locked until the commit, so revisions are committed in order."""
-    rows = await transaction.fetch(
-        "UPDATE revisions SET value = value + 1 WHERE name = :name RETURNING value", {"name": REVISION}
+def _make(act: Act, wanted: NewKey, tenant: Tenant, now_ms: int) -> tuple[Key, str]:
+    secret = new_api_key()
+    key = Key(
+        id=new_sortable_id("key_"),
+        organisation_id=tenant.organisation_id,
+        project_id=tenant.project_id,
+        name=wanted.name,
+        hint=f"{secret[:5]}…{secret[-4:]}",
+        scopes=tuple(sorted(set(wanted.scopes))),
+        deployments=_sorted(wanted.deployments),
+        requests_per_minute=wanted.requests_per_minute,
+        tokens_per_minute=wanted.tokens_per_minute,
+        created_at_ms=now_ms,
+        expires_at_ms=wanted.expires_at_ms,
+        revoked_at_ms=None,
+        principal_id=wanted.principal_id,
+        networks=_networks(wanted.networks),
+        created_by=act.actor.id,
     )
-    return int(rows[0][0])
+    return key, secret
 
 
-def _check(wanted: NewKey, now_ms: int) -> None:
-    if len(wanted.name) > NAME_LENGTH_MAX or not _PRINTABLE.fullmatch(wanted.name):
-        raise InvalidRequestError(f"A key needs a name of 1 to {NAME_LENGTH_MAX} printable characters.", param="name")
-    unknown = sorted(set(wanted.scopes) - set(Scope))
-    if unknown or not wanted.scopes:
-        what = f"There is no scope '{unknown[0]}'" if unknown else "A key needs a scope"
-        raise InvalidRequestError(f"{what}; the scopes are {', '.join(Scope)}.", param="scopes")
-    if wanted.deployments is not None:
-        _check_deployments(wanted.deployments)
-    for name in ("requests_per_minute", "tokens_per_minute"):
-        limit = getattr(wanted, name)
-        if limit is not None and not 1 <= limit <= LIMIT_MAX:
-            raise InvalidRequestError(f"{name} is {limit}; it must be between 1 and {LIMIT_MAX}.", param=name)
-    if wanted.expires_at_ms is not None and wanted.expires_at_ms <= now_ms:
-        raise InvalidRequestError("The key would have expired already; choose a time to come.", param="expires_at")
+def _sorted(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(sorted(set(names)))
 
 
-def _check_deployments(deployments: Sequence[str]) -> None:
-    if not 1 <= len(deployments) <= DEPLOYMENTS_MAX:
-        raise InvalidRequestError(
-            f"A key may be limited to 1 to {DEPLOYMENTS_MAX} deployments, not {len(deployments)}.", param="deployments"
+def _networks(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(str(network) for network in parse_networks(texts))
+
+
+def _same(key: Key) -> NewKey:
+    return NewKey(**{name: getattr(key, name) for name in NewKey.__slots__})
+
+
+def _same_again(old: Key, now_ms: int, expires_at_ms: int | None) -> NewKey:
+    if expires_at_ms is None and old.expires_at_ms is not None:
+        expires_at_ms = now_ms + old.expires_at_ms - old.created_at_ms
+    return replace(_same(old), expires_at_ms=expires_at_ms)
+
+
+def _replaced(old: Key, new_id: str, now_ms: int, overlap_seconds: int) -> Key:
+    ends_ms = now_ms + overlap_seconds * 1000
+    return msgspec.structs.replace(
+        old,
+        rotated_to=new_id,
+        expires_at_ms=ends_ms if old.expires_at_ms is None else min(old.expires_at_ms, ends_ms),
+        version=old.version + 1,
+    )
+
+
+def _details(key: Key) -> dict[str, object]:
+    return {"project_id": key.project_id} | {
+        name: value for name in _SHOWN if (value := getattr(key, name)) is not None
+    }
+
+
+async def _locked(transaction: Transaction, organisation_id: str, key_id: str, expected_version: int | None) -> Key:
+    values: dict[str, Value] = {"organisation_id": organisation_id, "id": clean_id(key_id)}
+    rows = await transaction.fetch(
+        "UPDATE api_keys SET version = version WHERE organisation_id = :organisation_id AND id = :id "  # noqa: S608 - constants only
+        f"RETURNING {COLUMNS}",
+        values,
+    )
+    if not rows:
+        raise _no_key(key_id)
+    key = key_of(rows[0])
+    require_version(key.version, expected_version, f"The key '{key.id}'")
+    return key
+
+
+async def _require_place(transaction: Transaction, key: Key) -> None:
+    """Raise NotFoundError unless the key's project and principal exist, and ConflictError for those that have ended."""
+    values: dict[str, Value] = {"organisation_id": key.organisation_id, "id": clean_id(key.project_id)}
+    # Locked for the transaction, so that no key is made for what ends meanwhile.
+    rows = await transaction.fetch(
+        "UPDATE projects SET version = version WHERE organisation_id = :organisation_id AND id = :id "
+        "RETURNING archived_at_ms",
+        values,
+    )
+    if not rows:
+        raise NotFoundError(
+            f"There is no project '{key.project_id[:80]}' in the organisation '{key.organisation_id}'.",
+            param="project_id",
         )
-    for name in deployments:
-        if len(name) > NAME_LENGTH_MAX or not _PRINTABLE.fullmatch(name):
-            raise InvalidRequestError(f"{name[:80]!r} cannot be the name of a deployment.", param="deployments")
+    if rows[0][0] is not None:
+        raise ConflictError(f"The project '{key.project_id}' is archived.", code="project_archived")
+    if key.principal_id is not None:
+        await _require_principal(transaction, key)
 
 
-def _named(key_id: str, tenant: Tenant) -> dict[str, str]:
-    # PostgreSQL's text cannot hold NUL, so no key has one in its id.
-    clean = key_id.replace("\x00", "\ufffd")
-    return {"id": clean, "organisation_id": tenant.organisation_id, "project_id": tenant.project_id}
+async def _require_principal(transaction: Transaction, key: Key) -> None:
+    rows = await transaction.fetch(
+        "UPDATE principals SET version = version WHERE organisation_id = :organisation_id AND id = :id "
+        "RETURNING type, status",
+        {"organisation_id": key.organisation_id, "id": clean_id(key.principal_id or "")},
+    )
+    if not rows or rows[0][0] == PrincipalType.GROUP:
+        raise NotFoundError(
+            f"There is no user or service account '{(key.principal_id or '')[:80]}'.", param="principal_id"
+        )
+    type_, status = rows[0]
+    if status != PrincipalStatus.ACTIVE:
+        raise ConflictError(
+            f"The {PrincipalType(type_).shown} '{key.principal_id}' is deactivated.", code="principal_not_active"
+        )
+    if type_ == PrincipalType.SERVICE_ACCOUNT:
+        await _require_same_project(transaction, key)
 
 
-def _key(row: Row) -> Key:
-    values = dict(zip(Key.__struct_fields__, row, strict=True))
-    values["scopes"] = msgspec.json.decode(values["scopes"], type=tuple[str, ...])
-    if values["deployments"] is not None:
-        values["deployments"] = msgspec.json.decode(values["deployments"], type=tuple[str, ...])
-    return Key(**values)
+async def _require_same_project(transaction: Transaction, key: Key) -> None:
+    rows = await transaction.fetch(
+        "SELECT project_id FROM service_accounts WHERE principal_id = :id", {"id": key.principal_id}
+    )
+    if rows and rows[0][0] != key.project_id:
+        raise ConflictError(
+            f"The service account '{key.principal_id}' is in the project '{rows[0][0]}'; make its keys there.",
+            param="project_id",
+        )
+
+
+def _no_key(key_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no key '{key_id[:80]}'; `mainstay keys list` shows the keys.")
