@@ -131,22 +131,7 @@ class Members:
                     f"There is no user, group or service account '{member_id[:80]}'.", param="member_ids"
                 )
         nested = [member_id for member_id in member_ids if types[member_id] is PrincipalType.GROUP]
-        if not nested:
-            return
-        rows = await transaction.fetch(_ABOVE, {"id": group.id, "depth_max": DEPTH_MAX})
-        above = {str(id_): int(distance) for id_, distance in rows}
-        for member_id in nested:
-            if member_id in above:
-                raise ConflictError(
-                    f"The group '{group.name}' is '{member_id}' or in it already; a group cannot be in itself.",
-                    code="group_circle",
-                )
-            ((below,),) = await transaction.fetch(_BELOW, {"id": member_id, "depth_max": DEPTH_MAX})
-            # Groups in the longest chain: those above, this one, and the member with those below it.
-            if max(above.values()) + 1 + int(below) + 1 > DEPTH_MAX:
-                raise ConflictError(
-                    f"With '{member_id}' in it, groups would lie more than {DEPTH_MAX} deep.", code="group_too_deep"
-                )
+        await require_fitting_groups(transaction, group, nested)
 
     async def _record(
         self, transaction: Transaction, act: Act, group: Group, member_ids: Sequence[str], *, action: str
@@ -161,6 +146,29 @@ class Members:
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
+
+
+async def require_fitting_groups(transaction: Transaction, group: Group, nested: Sequence[str]) -> None:
+    """Raise ConflictError if the group would be in itself, or groups too deep in one another, with these in it.
+
+    The organisation must be locked.
+    """
+    if not nested:
+        return
+    rows = await transaction.fetch(_ABOVE, {"id": group.id, "depth_max": DEPTH_MAX})
+    above = {str(id_): int(distance) for id_, distance in rows}
+    for member_id in nested:
+        if member_id in above:
+            raise ConflictError(
+                f"The group '{group.name}' is '{member_id}' or in it already; a group cannot be in itself.",
+                code="group_circle",
+            )
+        ((below,),) = await transaction.fetch(_BELOW, {"id": member_id, "depth_max": DEPTH_MAX})
+        # Groups in the longest chain: those above, this one, and the member with those below it.
+        if max(above.values()) + 1 + int(below) + 1 > DEPTH_MAX:
+            raise ConflictError(
+                f"With '{member_id}' in it, groups would lie more than {DEPTH_MAX} deep.", code="group_too_deep"
+            )
 
 
 def _at_once(member_ids: Sequence[str]) -> tuple[str, ...]:
