@@ -134,6 +134,10 @@ class Authority:
         in_project = standing.projects.get(resource.project_id or "", NOTHING)
         return standing.everywhere | in_project | self._granted(standing, caller, resource)
 
+    def standing(self, caller: Caller) -> Standing:
+        """Return what scopes and roles let the caller do."""
+        return self._known(caller).standing
+
     def is_valid(self, caller: Caller) -> bool:
         """Whether the credential is good for anything: not expired, its owner and organisation active."""
         if caller.expires_at is not None and caller.expires_at <= self._clock.wall():
@@ -261,7 +265,7 @@ class Authority:
             if Scope.OPERATOR in caller.scopes:
                 known.allowed = AllowedDeployments(own, None)
             else:
-                known.allowed = AllowedDeployments(own, self.policies.value(DEPLOYMENTS_ALLOWED, _subject(caller)))
+                known.allowed = AllowedDeployments(own, self.policies.value(DEPLOYMENTS_ALLOWED, subject_of(caller)))
         return known.allowed
 
 
@@ -269,7 +273,8 @@ def _rank(level: str) -> int:
     return RANK.get(level, 0)
 
 
-def _subject(caller: Caller) -> Subject:
+def subject_of(caller: Caller) -> Subject:
+    """Return whom policies are looked up for when the caller acts."""
     return Subject(
         organisation_id=caller.organisation_id, principal_id=caller.principal_id, project_id=caller.project_id
     )
