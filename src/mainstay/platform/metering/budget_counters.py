@@ -28,6 +28,7 @@ class Budget:
     cost_nano: int | None = None
     currency: str | None = None
     """Of `cost_nano`; what is paid in other currencies is not counted."""
+    warn_at_percent: int = 100
     is_blocking: bool = True
     """Without it the use is counted and reported, and nobody is refused."""
 
@@ -45,12 +46,14 @@ class BudgetCounter:
 
     __slots__ = (
         "first_day",
+        "has_refused",
         "held_cost",
         "held_tokens",
         "pending_cost",
         "pending_tokens",
         "recorded_cost",
         "recorded_tokens",
+        "told",
     )
 
     def __init__(self, first_day: int) -> None:
@@ -58,6 +61,9 @@ class BudgetCounter:
         self.recorded_tokens = self.recorded_cost = 0
         self.pending_tokens = self.pending_cost = 0
         self.held_tokens = self.held_cost = 0
+        self.has_refused = False
+        self.told: set[str] = set()
+        """Which notices were given."""
 
     @property
     def used_tokens(self) -> int:
@@ -68,6 +74,12 @@ class BudgetCounter:
     def used_cost(self) -> int:
         """What has been spent for certain."""
         return self.recorded_cost + self.pending_cost
+
+    def percent_of(self, budget: Budget) -> int:
+        """Return how much is used, of tokens or of money, whichever is more."""
+        parts = ((self.used_tokens, budget.tokens), (self.used_cost, budget.cost_nano))
+        percents = (used * 100 // limit if limit else 100 for used, limit in parts if limit is not None)
+        return max(percents, default=0)
 
     def has_room(self, budget: Budget, tokens: int, cost_nano: int) -> bool:
         """Whether a call fits in. One that costs nothing needs no money."""
@@ -108,6 +120,8 @@ class BudgetCounters:
     def __init__(self) -> None:
         self._counters: dict[str, BudgetCounter] = {}
         self._calendar = Calendar()
+        self.refused: set[str] = set()
+        """Budgets that have refused a call near their end, for the first time in their period."""
 
     def __len__(self) -> int:
         """Count the counters in memory."""
@@ -133,6 +147,26 @@ class BudgetCounters:
         # What was settled before the budget was set has not been counted as pending.
         counter.pending_tokens = max(0, counter.pending_tokens - tokens)
         counter.pending_cost = max(0, counter.pending_cost - cost_nano)
+
+    def refuse(self, budget: Budget, counter: BudgetCounter, *, tokens: int, cost_nano: int) -> BudgetReachedError:
+        """Build the error for a call without room, and remember the first that a budget refuses near its end."""
+        error = refusal(budget, counter, tokens=tokens, cost_nano=cost_nano)
+        is_low = counter.percent_of(budget) >= budget.warn_at_percent
+        if is_low and not error.can_retry and not counter.has_refused:
+            counter.has_refused = True
+            self.refused.add(budget.id)
+        return error
+
+    def get(self, budget_id: str) -> BudgetCounter | None:
+        """Return a counter, if anything of the budget is known."""
+        return self._counters.get(budget_id)
+
+    def tell_again(self, budget_ids: Iterable[str]) -> None:
+        """Let notices be given once more, since the budgets have changed."""
+        for budget_id in budget_ids:
+            if (counter := self._counters.get(budget_id)) is not None:
+                counter.has_refused = False
+                counter.told.clear()
 
     def forget(self, budget_ids: Iterable[str]) -> None:
         """Drop the counters of budgets that are gone."""

@@ -20,7 +20,6 @@ from mainstay.platform.metering.budget_counters import (
     BudgetClaim,
     BudgetCounter,
     BudgetCounters,
-    refusal,
 )
 
 EPSILON: Final = 1e-3
@@ -111,7 +110,7 @@ class Limiter:
         if len(self._requests) + len(self._tokens) > self._sweep_at:
             self._sweep(now)
         claims = []
-        budgets = []
+        budgets: list[Budget] = []
         for scope in scopes:
             if scope.budgets:
                 budgets += scope.budgets
@@ -141,7 +140,7 @@ class Limiter:
             is_paid = currency is not None and currency == budget.currency
             cost = cost_nano if is_paid else 0
             if budget.is_blocking and not counter.has_room(budget, tokens, cost):
-                raise refusal(budget, counter, tokens=tokens, cost_nano=cost)
+                raise self.budgets.refuse(budget, counter, tokens=tokens, cost_nano=cost)
             wanted.append((counter, cost, is_paid))
         return wanted
 

@@ -7,6 +7,7 @@ on disk; memory holds the open calls and one batch.
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 from mainstay.kit.database import Database, DatabaseError
 from mainstay.platform.metering.journal import Journal
@@ -14,12 +15,33 @@ from mainstay.platform.metering.pairing import Pairing
 from mainstay.platform.metering.prices import PriceOf, no_price
 from mainstay.platform.metering.records import Record, insert_usage
 from mainstay.platform.metering.segments import SegmentReader, segment_numbers, segment_path
+from mainstay.platform.metering.spending import Spending
 
 INTERVAL_SECONDS = 1.0
 BACKOFF_SECONDS_MAX = 30.0
 _BATCH_ROWS = 1000
 
 _log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Wants to know what has reached the database, at the moment when it has."""
+
+    recording: asyncio.Lock
+
+    def note_recorded(self, spending: Spending) -> None:
+        """Take note; called while `recording` is held."""
+        ...
+
+
+class Nobody:
+    """Does not care."""
+
+    def __init__(self) -> None:
+        self.recording = asyncio.Lock()
+
+    def note_recorded(self, spending: Spending) -> None:
+        """Do nothing."""
 
 
 class Recorder:
@@ -31,10 +53,12 @@ class Recorder:
         database: Database,
         price_of: PriceOf = no_price,
         *,
+        listener: Listener | None = None,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._journal = journal
         self._database = database
+        self._listener = listener or Nobody()
         self._interval_seconds = interval_seconds
         self._pairing = Pairing(price_of)
         self._number = 1
@@ -115,7 +139,8 @@ class Recorder:
 
     async def _save(self) -> None:
         if self._unsaved:
-            await insert_usage(self._database, self._unsaved)
+            async with self._listener.recording:
+                self._listener.note_recorded(await insert_usage(self._database, self._unsaved))
             self._unsaved = []
         self._remove(segment_numbers(self._journal.folder.path))
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from mainstay.kit.database import Transaction
+from mainstay.kit.database import Transaction, Value
 from mainstay.kit.errors import InvalidRequestError, NotFoundError
 
 
@@ -57,3 +57,15 @@ async def require_scope(transaction: Transaction, organisation_id: str, scope: S
 def is_storable(text: str) -> bool:
     """Whether a database can be asked for it: PostgreSQL's text cannot hold NUL."""
     return "\x00" not in text
+
+
+def scope_filter(scope_type: ScopeType | None, scope_id: str | None) -> tuple[str, dict[str, Value]]:
+    """Return a condition and its values, for a table with a scope."""
+    where, values = "", dict[str, Value]()
+    for name, value in (("scope_type", None if scope_type is None else scope_type.value), ("scope_id", scope_id)):
+        if value is not None:
+            if not is_storable(value):
+                raise InvalidRequestError(f"'{name}' has a character that no id has.", param=name)
+            where += f" AND {name} = :{name}"
+            values[name] = value
+    return where, values

@@ -1,0 +1,79 @@
+"""Reading what budgets have used in their present period, of the sums in `spending`."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from mainstay.kit.database import Database, Row, Value
+from mainstay.platform.metering.periods import Calendar, Period, next_first_day
+from mainstay.platform.metering.spending import REVISION
+
+_IDS_PER_QUERY = 500
+_JOIN = "ON s.organisation_id = b.organisation_id AND s.scope_type = b.scope_type AND s.scope_id = b.scope_id"
+_SPENT = (
+    "SELECT b.id, b.period, SUM(s.tokens), SUM(CASE WHEN s.currency = b.currency THEN s.cost_nano ELSE 0 END) "  # noqa: S608 - constants only
+    f"FROM budgets b LEFT JOIN spending s {_JOIN} "
+    "AND s.day >= CASE WHEN b.period = 'day' THEN CAST(:today AS INTEGER) ELSE CAST(:month AS INTEGER) END "
+    "AND s.day < CASE WHEN b.period = 'day' THEN CAST(:tomorrow AS INTEGER) ELSE CAST(:next_month AS INTEGER) END "
+    "WHERE "
+)
+_GROUP = " GROUP BY b.id, b.period"
+_CHANGED = f"b.id IN (SELECT b.id FROM spending s JOIN budgets b {_JOIN} WHERE s.revision > :known)"  # noqa: S608 - constants only
+
+
+class Spent(msgspec.Struct, frozen=True, gc=False):
+    """What one budget has used in the period that began on `first_day`; the cost in its own currency."""
+
+    budget_id: str
+    period: Period
+    first_day: int
+    tokens: int
+    cost_nano: int
+
+
+async def read_spent(database: Database, wall: float, budget_ids: Iterable[str] | None = None) -> list[Spent]:
+    """Return what these budgets have used, or all of them, in the periods that `wall` (Unix seconds) is in."""
+    if budget_ids is None:
+        return await _read(database, wall, "TRUE")
+    ids = sorted(budget_ids)
+    found: list[Spent] = []
+    for first in range(0, len(ids), _IDS_PER_QUERY):
+        named: dict[str, Value] = {
+            f"id_{number}": id_ for number, id_ in enumerate(ids[first : first + _IDS_PER_QUERY])
+        }
+        found += await _read(database, wall, f"b.id IN ({', '.join(f':{name}' for name in named)})", named)
+    return found
+
+
+async def read_changed(database: Database, wall: float, known: int) -> tuple[int, list[Spent]]:
+    """Return the newest revision of the sums, and the budgets whose sums have changed after `known`."""
+    # The counter first: what is committed between the reads is then read once more, not missed.
+    ((newest,),) = await database.fetch("SELECT value FROM revisions WHERE name = :name", {"name": REVISION})
+    if newest == known:
+        return known, []
+    if newest < known:  # the database was restored from a backup
+        return int(newest), await read_spent(database, wall)
+    return int(newest), await _read(database, wall, _CHANGED, {"known": known})
+
+
+async def _read(database: Database, wall: float, where: str, values: dict[str, Value] | None = None) -> list[Spent]:
+    first_days = {period: Calendar().first_day(period, wall) for period in Period}
+    today, month = first_days[Period.DAY], first_days[Period.MONTH]
+    rows = await database.fetch(
+        _SPENT + where + _GROUP,
+        {
+            "today": today,
+            "tomorrow": today + 1,
+            "month": month,
+            "next_month": next_first_day(Period.MONTH, month),
+            **(values or {}),
+        },
+    )
+    return _spent(rows, first_days)
+
+
+def _spent(rows: Sequence[Row], first_days: dict[Period, int]) -> list[Spent]:
+    return [
+        Spent(id_, Period(period), first_days[Period(period)], int(tokens or 0), int(cost_nano or 0))
+        for id_, period, tokens, cost_nano in rows
+    ]
