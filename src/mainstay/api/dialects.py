@@ -27,6 +27,8 @@ class Dialect:
     """OpenAI's own dialect; others differ by what they override."""
 
     name = "openai"
+    content_type: Header = (b"content-type", b"application/json")
+    """Of errors."""
 
     def __init__(self, region: str) -> None:
         self._region = region.encode("latin-1", "replace")

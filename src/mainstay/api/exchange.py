@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from mainstay.kit.errors import BodyTooLargeError, InvalidRequestError, MainstayError
 
@@ -18,6 +18,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+_PLAIN: Header = (b"content-type", b"text/plain")
+_FORM = b"application/x-www-form-urlencoded"
+_FORM_BYTES_MAX = 65_536
+_FORM_FIELDS_MAX = 20
 _JSON: Header = (b"content-type", b"application/json")
 _EVENT_STREAM: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -43,6 +47,8 @@ class Exchange:
         "began",
         "caller",
         "dialect",
+        "edge_headers",
+        "ending",
         "failure",
         "headers",
         "is_complete",
@@ -71,6 +77,10 @@ class Exchange:
         self.status = 0
         self.failure = ""
         """Why the service could not answer; empty where it did, or where the caller is at fault."""
+        self.ending: MainstayError | None = None
+        """Why the request was cancelled, if it was ended for its caller."""
+        self.edge_headers: tuple[Header, ...] = ()
+        """What every response says besides its own headers."""
         self.is_started = False
         self.is_complete = False
         self.dialect: Dialect
@@ -117,6 +127,18 @@ class Exchange:
                 f"The body did not arrive within {_BODY_TIMEOUT_SECONDS:.0f} s.", status=408, code="request_timeout"
             ) from None
 
+    async def read_form(self) -> dict[str, str]:
+        """The fields of a page's form, last value of each name. Raises InvalidRequestError."""
+        body = await self.read_body()
+        kind = self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        try:
+            if kind != _FORM or len(body) > _FORM_BYTES_MAX:
+                raise ValueError
+            text = body.decode("ascii")
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX, errors="strict"))
+        except ValueError:
+            raise InvalidRequestError("The form cannot be read.", code="invalid_form") from None
+
     async def keep_body(self) -> bytes:
         """Read the whole body and keep it for whoever reads it next."""
         self.kept_body = await self.read_body()
@@ -148,6 +170,11 @@ class Exchange:
         self.is_complete = True
         await self._send({"type": "http.response.body", "body": body})
 
+    async def redirect(self, location: str, headers: Iterable[Header] = ()) -> None:
+        """Send the browser to another page of ours, to be asked for with GET."""
+        target = quote(location, safe="/?&=%#.~-_:")
+        await self.respond(303, b"", [(b"location", target.encode()), *headers], kind=_PLAIN)
+
     async def start_events(self, headers: Iterable[Header] = ()) -> None:
         """Open a stream of server-sent events."""
         await self._start(200, [*_EVENT_STREAM, *headers])
@@ -174,10 +201,11 @@ class Exchange:
             await self.end_events(self.dialect.error_body(error))
             return
         headers = self.dialect.error_headers(error)
-        await self.respond(error.status, self.dialect.error_body(error), headers)
+        await self.respond(error.status, self.dialect.error_body(error), headers, kind=self.dialect.content_type)
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.is_started = True
         self.status = status
+        headers += self.edge_headers
         headers += self.dialect.headers(self.request_id, self.headers, self.began)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

@@ -82,7 +82,9 @@ class Router:
             table.setdefault(route.path, {})[route.method] = route
         self._patterns = [(_expression(path), methods) for path, methods in patterns.items()]
         self._fallback = fallback
-        self._azure = azure
+        self._dialects = {"openai": azure}
+        for route in self.routes:
+            self._dialects.setdefault(_area(route.path), route.dialect)
 
     def find(self, method: str, path: str, raw_path: bytes) -> tuple[Route, Mapping[str, str]]:
         """Return the route and its parameters. Raises NotFoundError, or status 405 for the wrong method.
@@ -112,7 +114,7 @@ class Router:
 
     def dialect_of(self, path: str) -> Dialect:
         """The dialect in which to speak of a path that has no route."""
-        return self._azure if path.startswith("/openai") else self._fallback
+        return self._dialects.get(_area(path), self._fallback)
 
     def _hint(self, path: str) -> str:
         if any(f"/{name}" in path for name in _NOT_SERVED):
@@ -127,6 +129,11 @@ class Router:
             if found is not None:
                 return methods, {name: unquote(value) for name, value in found.groupdict().items()}
         return {}, {}
+
+
+def _area(path: str) -> str:
+    """The first segment of a path: what is below it speaks one dialect."""
+    return path.lstrip("/").partition("/")[0]
 
 
 def _expression(path: str) -> re.Pattern[str]:
