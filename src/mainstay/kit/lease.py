@@ -3,7 +3,7 @@
 import math
 
 from mainstay.kit.clock import Clock
-from mainstay.kit.database import Database
+from mainstay.kit.database import Database, Value
 from mainstay.kit.ids import new_id
 
 _TAKE = (
@@ -34,7 +34,7 @@ class Lease:
             return True
         began = self._clock.monotonic()
         now_ms = int(self._clock.wall() * 1000)
-        values = {
+        values: dict[str, Value] = {
             "name": self._name,
             "holder": self._holder,
             "now_ms": now_ms,

@@ -1,5 +1,6 @@
 """Sealing what is stored: unreadable, and bound to the organisation and the place that it was sealed for."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -17,3 +18,17 @@ class Sealer(Protocol):
     async def open(self, organisation_id: str, sealed: bytes, *, purpose: str) -> bytes:
         """Return what was sealed for the same organisation and purpose. Raises MainstayError if it does not open."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """A column that holds sealed text, so that it can be sealed anew with another key.
+
+    `key` are the columns of the table's primary key; `purpose` is a format of those, such as
+    "providers.credentials/{id}". The table has a column organisation_id.
+    """
+
+    table: str
+    column: str
+    key: tuple[str, ...]
+    purpose: str

@@ -3,7 +3,7 @@
 import os
 
 from mainstay.kit.clock import Clock
-from mainstay.kit.database import Database, Dialect, Row, Transaction
+from mainstay.kit.database import Database, Dialect, Row, Transaction, Value
 from mainstay.kit.ids import new_sortable_id
 from mainstay.platform.vault.root_keys import MissingRootKeyError, RootKeys
 from mainstay.platform.vault.sealing import KEY_BYTES, BrokenSealError, open_text, seal_text
@@ -108,7 +108,7 @@ async def add_data_key(transaction: Transaction, root_keys: RootKeys, organisati
     data_key_id = new_sortable_id(_PREFIX)
     context = wrapping_context(organisation_id, data_key_id)
     root_key_id, wrapped = await root_keys.wrap(os.urandom(KEY_BYTES), context=context)
-    values = {
+    values: dict[str, Value] = {
         "id": data_key_id,
         "organisation_id": organisation_id,
         "root_key_id": root_key_id,
