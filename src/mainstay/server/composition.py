@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, multiprocess
 
 from mainstay import __version__
 from mainstay.api.app import App
-from mainstay.api.authentication import WithLocalKey
 from mainstay.api.dialects import AzureDialect, Dialect
 from mainstay.api.exchange import Exchange
 from mainstay.api.health import Health
@@ -27,20 +26,20 @@ from mainstay.kit.database import Database, open_database
 from mainstay.kit.errors import ConfigurationError
 from mainstay.kit.secrets import load_or_create_secret
 from mainstay.migrations import ensure_current
-from mainstay.platform.audit.events import ActorType
+from mainstay.platform.audit.ledger import Ledger
 from mainstay.platform.engine.control_endpoints import ControlEndpoints
 from mainstay.platform.gateway import Router
+from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.authorize import Authority
-from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.change_feed import ChangeFeed
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.keyring import Keyring
-from mainstay.platform.identity.organisations import DEFAULT_TENANT
 from mainstay.platform.metering.journal import Journal
 from mainstay.platform.metering.limiter import Limiter
 from mainstay.platform.metering.prices import Price
 from mainstay.platform.metering.recorder import Recorder
 from mainstay.platform.metering.recovery import Recovery
+from mainstay.server.edge import Ground, build_doors, build_edge, with_local_key
 from mainstay.server.engines import LocalEngines
 from mainstay.server.local_models import LocalModels
 from mainstay.server.readiness import Readiness
@@ -91,9 +90,15 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     database = open_database(settings.database_url.reveal())
     stack.push_async_callback(database.aclose)
     await ensure_current(database)
-    keyring = Keyring(database, load_or_create_secret(settings.home / "keys" / "pepper"), clock)
+    pepper = load_or_create_secret(settings.home / "keys" / "pepper")
+    keyring = Keyring(database, pepper, clock)
     directory = Directory(database)
-    changes = ChangeFeed(database, [directory])
+    authority = Authority(directory, clock)
+    acts = Acts(Ledger(clock), clock)
+    ground = Ground(database=database, clock=clock, acts=acts, authority=authority, pepper=pepper)
+    doors = build_doors(settings, ground)
+    stack.callback(doors.passwords.close)
+    changes = ChangeFeed(database, [directory, *doors.views])
     # The directory first: a key that is known but whose owner is not would be refused.
     await changes.refresh()
     await keyring.refresh()
@@ -123,21 +128,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
     routes = Routes(build_routes(handlers, openai, azure), openai, azure)
     openapi.describe(routes.routes)
-    authority = Authority(directory, clock)
-    owner = Caller(
-        key_id="key_local",
-        organisation_id=DEFAULT_TENANT.organisation_id,
-        project_id=DEFAULT_TENANT.project_id,
-        scopes=frozenset({Scope.INFERENCE, Scope.ADMIN, Scope.OPERATOR}),
-        actor_type=ActorType.OPERATOR,
-    )
-    app = App(
-        routes,
-        WithLocalKey(keyring, local_key, owner),
-        authority,
-        body_limit=settings.server.max_body_bytes,
-        on_response=_log_response,
-    )
+    edge = build_edge(settings, ground, doors, callers=with_local_key(keyring, local_key))
+    keyring.on_change.append(edge.live_calls.notice)
+    changes.on_change.append(edge.live_calls.notice)
+    app = App(routes, edge, body_limit=settings.server.max_body_bytes, on_response=_log_response)
+    _run(edge.live_calls.run, "live calls", stack)
+    _run(doors.ring.run, "sessions", stack)
     _run(keyring.run, "keyring", stack)
     _run(changes.run, "change feed", stack)
     _run(readiness.run, "readiness", stack)

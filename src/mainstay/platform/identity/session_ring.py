@@ -87,6 +87,12 @@ class SessionRing:
             raise _ended()
         return caller
 
+    def current(self, session_id: str) -> Caller | None:
+        """Return the caller of an open session, which counts as used; None once it has ended."""
+        digest = self._digests.get(session_id)
+        session = None if digest is None else self._open.get(digest)
+        return None if session is None else self._use(session)
+
     async def reload(self) -> None:
         """Read every open session."""
         now_ms = int(self._clock.wall() * 1000)

@@ -1,0 +1,98 @@
+"""The requests that are being answered, so that one ends when its caller may not have it any more.
+
+A stream outlives the check at its beginning. Whenever something has changed, and every other second for what expires,
+each caller is looked at again; what he may not have any more ends with an error, in a stream as its last event.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from mainstay.api.authentication import Authentication
+from mainstay.api.exchange import Exchange
+from mainstay.kit.errors import MainstayError, UnauthenticatedError
+from mainstay.platform.identity.actions import Action
+from mainstay.platform.identity.authorize import Authority, Resource
+
+ENDED = "mainstay.ended"
+"""The message of the cancellation that ends a request; `exchange.ending` says why."""
+
+_SWEEP_SECONDS = 2.0
+_SPACING_SECONDS = 0.2
+"""Between two looks, however fast things change."""
+_CALLS_PER_TURN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    task: "asyncio.Task[object]"
+    action: Action
+    resource: Resource | None
+
+
+class LiveCalls:
+    """Knows the open requests of this worker."""
+
+    def __init__(
+        self, authentication: Authentication, authority: Authority, *, sweep_seconds: float = _SWEEP_SECONDS
+    ) -> None:
+        self._authentication = authentication
+        self._authority = authority
+        self._sweep_seconds = sweep_seconds
+        self._open: dict[Exchange, _Live] = {}
+        self._has_changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """The number of open requests."""
+        return len(self._open)
+
+    def enter(self, exchange: Exchange, action: Action, resource: Resource | None) -> None:
+        """Note that the present task answers the request."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._open[exchange] = _Live(task, action, resource)
+
+    def leave(self, exchange: Exchange) -> None:
+        """Note that the request is answered."""
+        self._open.pop(exchange, None)
+
+    def notice(self) -> None:
+        """Take note that something has changed: keys, people, roles, sessions."""
+        self._has_changed.set()
+
+    async def run(self) -> None:
+        """Keep looking until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._sweep_seconds):
+                    await self._has_changed.wait()
+            except TimeoutError:
+                pass  # time for what expires by itself
+            self._has_changed.clear()
+            await self.check()
+            await asyncio.sleep(_SPACING_SECONDS)
+
+    async def check(self) -> None:
+        """End every request whose caller may not have it any more."""
+        known: dict[tuple[int, Action, Resource | None], MainstayError | None] = {}
+        for number, (exchange, live) in enumerate(list(self._open.items())):
+            same = (id(exchange.caller), live.action, live.resource)
+            if same not in known:
+                known[same] = self._refusal(exchange, live)
+            refusal = known[same]
+            if refusal is not None and exchange in self._open:
+                exchange.ending = refusal
+                live.task.cancel(ENDED)
+            if number % _CALLS_PER_TURN == _CALLS_PER_TURN - 1:
+                await asyncio.sleep(0)
+
+    def _refusal(self, exchange: Exchange, live: _Live) -> MainstayError | None:
+        caller = self._authentication.current(exchange.caller)
+        if caller is None or not self._authority.is_valid(caller):
+            return UnauthenticatedError(
+                "The credential of this request has expired, was revoked, or its owner was deactivated."
+            )
+        try:
+            self._authority.authorize(caller, live.action, live.resource)
+        except MainstayError as error:
+            return error
+        return None
