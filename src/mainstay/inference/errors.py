@@ -23,6 +23,7 @@ class Failure(StrEnum):
     TRUNCATED = "truncated"
     MALFORMED = "malformed"
     ERROR_IN_STREAM = "error_in_stream"
+    MISCONFIGURED = "misconfigured"
     INVALID_REQUEST = "invalid_request"
     CREDENTIALS_REFUSED = "credentials_refused"
     ENTITLEMENT_LOST = "entitlement_lost"
@@ -39,6 +40,7 @@ class Failure(StrEnum):
 FINAL_FAILURES = frozenset(
     {
         Failure.FORBIDDEN_ADDRESS,
+        Failure.MISCONFIGURED,
         Failure.INVALID_REQUEST,
         Failure.CREDENTIALS_REFUSED,
         Failure.ENTITLEMENT_LOST,

@@ -113,7 +113,7 @@ class Outbound:
         origin = request.url.origin
         seconds = max(deadline - asyncio.get_running_loop().time(), 0.001)
         timeouts = Timeouts(connect_seconds=seconds, first_byte_seconds=seconds, idle_seconds=seconds)
-        pool = Pool(origin, _LIMITS, timeouts, tls=self._context() if origin.is_tls else None, guard=self.guard)
+        pool = Pool(origin, _LIMITS, timeouts, tls=self.tls if origin.is_tls else None, guard=self.guard)
         try:
             response = await pool.send(
                 request.method, request.url.target, request.headers, request.body, deadline=deadline
@@ -122,7 +122,9 @@ class Outbound:
         finally:
             await pool.aclose()
 
-    def _context(self) -> ssl.SSLContext:
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The settings by which certificates are verified."""
         if self._tls is None:
             self._tls = client_context()  # once: its roots take a megabyte
         return self._tls

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from mainstay.kit.http import Origin, Pool, PoolLimits, Proxy, Timeouts, client_context
+from mainstay.kit.http import AddressGuard, Origin, Pool, PoolLimits, Proxy, Timeouts, client_context
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -64,12 +64,13 @@ def open_pools(
     """
     if tls is None and any(provider.base_url.startswith("https:") for provider in providers):
         tls = client_context()  # once: its roots take a megabyte
-    return {provider: kept.get(provider) or _open_pool(provider, tls) for provider in providers}
+    return {provider: kept.get(provider) or open_pool(provider, tls=tls) for provider in providers}
 
 
-def _open_pool(provider: Provider, tls: ssl.SSLContext | None) -> Pool:
+def open_pool(provider: Provider, *, tls: ssl.SSLContext | None = None, guard: AddressGuard | None = None) -> Pool:
+    """Return a pool for one provider, whose addresses `guard` checks. Raises ConfigurationError."""
     origin, _ = Origin.split(provider.base_url)
     if provider.ca_file is not None:
         tls = client_context(provider.ca_file)
     proxy = Proxy.parse(provider.proxy) if provider.proxy is not None else None
-    return Pool(origin, provider.limits, provider.timeouts, tls=tls, proxy=proxy)
+    return Pool(origin, provider.limits, provider.timeouts, tls=tls, proxy=proxy, guard=guard)

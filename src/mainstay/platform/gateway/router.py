@@ -99,6 +99,10 @@ class Router:
         own = self._own.get(organisation_id, {})
         return sorted({*own, *self._table.deployments, *self._table.aliases})
 
+    def organisations(self) -> set[str]:
+        """Return the organisations that have deployments of their own."""
+        return set(self._own)
+
     def own(self, organisation_id: str) -> Mapping[str, Deployment]:
         """Return the deployments that are an organisation's alone, by name."""
         return self._own.get(organisation_id, {})

@@ -1,0 +1,1 @@
+"""Providers and deployments that administrators make, each an organisation's own."""
