@@ -7,6 +7,8 @@ import msgspec
 from mainstay.api.exchange import Exchange
 from mainstay.api.model_calls import require_api_version
 from mainstay.platform.gateway.router import Router, Target, unknown_deployment
+from mainstay.platform.identity.actions import Action
+from mainstay.platform.identity.authorize import Authority
 from mainstay.protocol.models import Capabilities, Model, ModelList
 
 Abilities = Callable[[Target], Capabilities | None]
@@ -14,11 +16,12 @@ Abilities = Callable[[Target], Capabilities | None]
 
 
 class ModelLists:
-    """Lists deployments and aliases; a key that is limited to some sees only those."""
+    """Lists deployments and aliases: those that the caller may call, and to an administrator those that exist."""
 
-    def __init__(self, router: Router, abilities: Abilities, *, created: int) -> None:
+    def __init__(self, router: Router, abilities: Abilities, authority: Authority, *, created: int) -> None:
         self._router = router
         self._abilities = abilities
+        self._authority = authority
         self._created = created
 
     async def list(self, exchange: Exchange) -> None:
@@ -41,11 +44,13 @@ class ModelLists:
         raise unknown_deployment(name)
 
     def _visible(self, exchange: Exchange) -> Iterator[Model]:
-        allowed = exchange.caller.deployments
-        organisation_id = exchange.caller.organisation_id
-        for name in self._router.names(organisation_id):
-            if allowed is None or name in allowed:
-                yield self._model(name, self._router.resolve(name, organisation_id).target)
+        caller = exchange.caller
+        may_use = self._authority.may_use
+        allowed = self._authority.deployments_allowed(caller)
+        is_administrator = Action.READ_DEPLOYMENTS in self._authority.actions_of(caller)
+        for name in self._router.names(caller.organisation_id):
+            if may_use(caller, name) or (is_administrator and name in allowed):
+                yield self._model(name, self._router.resolve(name, caller.organisation_id).target)
 
     def _model(self, name: str, target: Target) -> Model:
         return Model(

@@ -35,20 +35,15 @@ from mainstay.platform.identity.change_feed import ChangeFeed
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.metering.journal import Journal
-from mainstay.platform.metering.limiter import Limiter
-from mainstay.platform.metering.prices import Price
-from mainstay.platform.metering.recorder import Recorder
-from mainstay.platform.metering.recovery import Recovery
 from mainstay.server.edge import Ground, build_doors, build_edge, with_local_key
 from mainstay.server.engines import LocalEngines
 from mainstay.server.local_models import LocalModels
+from mainstay.server.metering import Metering, build_metering, open_books
 from mainstay.server.readiness import Readiness
 from mainstay.server.targets import build_table
 from mainstay.serving.account import Accounts
 from mainstay.serving.calls import Calls
 from mainstay.serving.measures import Measures
-from mainstay.serving.scopes import KeyLimits
-from mainstay.settings import Prices as DeclaredPrices
 from mainstay.settings import Settings
 
 _LOG = logging.getLogger("mainstay.server")
@@ -67,7 +62,7 @@ class Parts:
     engines: LocalEngines
     readiness: Readiness
     calls: Calls
-    prices: "Prices"
+    metering: Metering
 
     def reload(self, settings: Settings) -> Settings:
         """Put new deployments, aliases and providers in force; open streams end on the old ones.
@@ -77,8 +72,7 @@ class Parts:
         self.engines.local = LocalModels.of(settings)  # models may have been pulled or added since
         settings = self.engines.local.complete(settings)
         self.router.replace(build_table(settings, kept=self.router.pools, local=self.engines.model))
-        self.prices.replace(settings)
-        self.calls.limits = _limits(settings)
+        self.metering.reload(settings)
         self.calls.log_prompts = settings.logging.log_prompts
         self.readiness.replace(self.engines.local.to_preload(settings))
         return settings
@@ -98,10 +92,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     ground = Ground(database=database, clock=clock, acts=acts, authority=authority, pepper=pepper)
     doors = build_doors(settings, ground)
     stack.callback(doors.passwords.close)
-    changes = ChangeFeed(database, [directory, *doors.views])
+    metering = build_metering(settings, ground)
+    changes = ChangeFeed(database, [directory, metering.allotments, *doors.views])
     # The directory first: a key that is known but whose owner is not would be refused.
     await changes.refresh()
     await keyring.refresh()
+    await metering.spending.refresh()
 
     local = LocalModels.of(settings)
     engines = LocalEngines(local, endpoints, settings.models)
@@ -110,17 +106,16 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     router = Router(build_table(settings, kept={}, local=engines.model))
     stack.push_async_callback(router.aclose)
 
-    prices = Prices(settings)
-    journal = _open_journal(settings, database, prices, stack)
+    journal = _open_journal(settings, ground, metering, stack)
     registry = CollectorRegistry()
     readiness = Readiness(endpoints, local.to_preload(settings))
     accounts = Accounts(journal, Measures(registry), clock)
-    calls = Calls(router, Limiter(clock, share=1 / settings.server.workers), accounts, _limits(settings))
+    calls = Calls(router, metering.limiter, accounts, allotments=metering.allotments, authority=authority)
     calls.log_prompts = settings.logging.log_prompts
     openapi = OpenApi(__version__)
     handlers = Handlers(
         model_calls=ModelCalls(calls),
-        model_lists=ModelLists(router, engines.capabilities, created=int(time.time())),
+        model_lists=ModelLists(router, engines.capabilities, authority, created=int(time.time())),
         usage=UsageReports(database, clock),
         health=Health(readiness.waiting_for, _shown_metrics(registry)),
         openapi=openapi,
@@ -136,8 +131,9 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     _run(doors.ring.run, "sessions", stack)
     _run(keyring.run, "keyring", stack)
     _run(changes.run, "change feed", stack)
+    _run(metering.spending.run, "spending", stack)
     _run(readiness.run, "readiness", stack)
-    return Parts(app, keyring, router, engines, readiness, calls, prices)
+    return Parts(app, keyring, router, engines, readiness, calls, metering)
 
 
 def _shown_metrics(own: CollectorRegistry) -> CollectorRegistry:
@@ -149,51 +145,16 @@ def _shown_metrics(own: CollectorRegistry) -> CollectorRegistry:
     return shown
 
 
-class Prices:
-    """What the deployments cost, as the settings in force say."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._prices: dict[str, Price] = {}
-        self.replace(settings)
-
-    def replace(self, settings: Settings) -> None:
-        """Take over new settings."""
-        self._prices = {one.name: _price(one.prices) for one in settings.deployments if one.prices is not None}
-
-    def __call__(self, deployment: str) -> Price | None:
-        """Return the price of a deployment, if it is known."""
-        return self._prices.get(deployment)
-
-
-def _price(declared: DeclaredPrices) -> Price:
-    return Price(
-        input_per_million=declared.input_per_million,
-        output_per_million=declared.output_per_million,
-        cached_input_per_million=declared.cached_input_per_million,
-        currency=declared.currency,
-    )
-
-
-def _open_journal(settings: Settings, database: Database, prices: Prices, stack: AsyncExitStack) -> Journal:
+def _open_journal(settings: Settings, ground: Ground, metering: Metering, stack: AsyncExitStack) -> Journal:
     """Open this worker's journal, and adopt those of dead workers.
 
     When the worker ends, what the journal holds is recorded before it is closed.
     """
-    folder = settings.home / "journal"
-    try:
-        journal = Journal(folder)
-    except OSError as error:
-        raise ConfigurationError(f"Calls cannot be written down in {folder}: {error.strerror}.") from error
-    recorder = Recorder(journal, database, prices)
-    stack.push_async_callback(recorder.drain, _DRAIN_SECONDS)
-    _run(recorder.run, "recorder", stack)
-    _run(Recovery(folder, database, prices).run, "recovery", stack)
-    return journal
-
-
-def _limits(settings: Settings) -> KeyLimits:
-    declared = settings.limit_per_key
-    return KeyLimits(declared.requests_per_minute, declared.tokens_per_minute)
+    books = open_books(settings, ground, metering)
+    stack.push_async_callback(books.recorder.drain, _DRAIN_SECONDS)
+    _run(books.recorder.run, "recorder", stack)
+    _run(books.recovery.run, "recovery", stack)
+    return books.journal
 
 
 def _run(work: Callable[[], Coroutine[None, None, None]], name: str, stack: AsyncExitStack) -> None:
