@@ -9,17 +9,20 @@ from mainstay.inference import Answer, Operation, Usage
 from mainstay.kit.clock import SystemClock
 from mainstay.platform.gateway.router import Deployment, Router, Table, Target
 from mainstay.platform.identity.caller import Caller
+from mainstay.platform.metering.allotments import Allotment
 from mainstay.platform.metering.limiter import Limiter
 from mainstay.serving.account import Accounts
 from mainstay.serving.calls import Calls, Incoming
 from mainstay.serving.measures import Measures
-from mainstay.serving.scopes import KeyLimits
 
 CALLER = Caller(key_id="key_1", organisation_id="org_1", project_id="proj_1", scopes=frozenset())
 BODIES = {
     Operation.CHAT: b'{"model":"chat","messages":[{"role":"user","content":"Hello"}]}',
     Operation.EMBEDDINGS: b'{"model":"chat","input":"Hello"}',
 }
+
+
+HIDDEN = {"secret"}
 
 
 class Model:
@@ -41,7 +44,8 @@ async def end_of_call(answer, operation=Operation.CHAT):
         Router(Table(deployments={"chat": deployment})),
         Limiter(clock),
         Accounts(journal, Measures(CollectorRegistry()), clock),
-        KeyLimits(),
+        allotments=SimpleNamespace(of=lambda caller: Allotment()),
+        authority=SimpleNamespace(may_use=lambda caller, name: name not in HIDDEN),
     )
     await calls.answer(calls.read(Incoming(operation, CALLER, BODIES[operation], "req_1")))
     (end,) = ends

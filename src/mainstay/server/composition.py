@@ -22,8 +22,7 @@ from mainstay.api.routes import Router as Routes
 from mainstay.api.table import Handlers, build_routes
 from mainstay.api.usage import UsageReports
 from mainstay.kit.clock import SystemClock
-from mainstay.kit.database import Database, open_database
-from mainstay.kit.errors import ConfigurationError
+from mainstay.kit.database import open_database
 from mainstay.kit.secrets import load_or_create_secret
 from mainstay.migrations import ensure_current
 from mainstay.platform.audit.ledger import Ledger

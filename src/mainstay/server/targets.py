@@ -43,7 +43,7 @@ def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: Loc
         one.name: Deployment(
             one.name,
             tuple(target(each) for each in sorted(one.targets, key=lambda t: t.priority)),
-            price=_price(one.prices),
+            price=price_of(one.prices),
             description=one.description,
         )
         for one in settings.deployments
@@ -53,7 +53,8 @@ def build_table(settings: Settings, *, kept: Mapping[Provider, Pool], local: Loc
     return Table(deployments=deployments, aliases=aliases, pools=pools, local=local)
 
 
-def _price(declared: PriceSettings | None) -> Price | None:
+def price_of(declared: PriceSettings | None) -> Price | None:
+    """Return the price that was declared, if there is one."""
     if declared is None:
         return None
     return Price(

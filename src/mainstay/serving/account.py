@@ -11,6 +11,7 @@ from mainstay.platform.gateway.router import Deployment
 from mainstay.platform.identity.caller import Caller
 from mainstay.platform.metering.journal import CallEnd, CallStart, Journal, Outcome
 from mainstay.platform.metering.limiter import Remaining, Reservation
+from mainstay.platform.metering.prices import Price
 from mainstay.serving.measures import Measures
 
 _BYTES_PER_TOKEN = 4
@@ -26,8 +27,19 @@ class Accounts:
         self._measures = measures
         self._clock = clock
 
-    def open(self, caller: Caller, deployment: Deployment, request: Request, *, reservation: Reservation) -> "Account":
-        """Write the start down. Raises UnavailableError, with nothing reserved, when it cannot be written."""
+    def open(
+        self,
+        caller: Caller,
+        deployment: Deployment,
+        request: Request,
+        *,
+        reservation: Reservation,
+        group_ids: tuple[str, ...] = (),
+    ) -> "Account":
+        """Write the start down. Raises UnavailableError, with nothing reserved, when it cannot be written.
+
+        `group_ids` are the groups that the call counts for.
+        """
         target = deployment.target
         start = CallStart(
             call_id="call_" + request.request_id.removeprefix("req_"),
@@ -41,6 +53,8 @@ class Accounts:
             model=target.model_name,
             is_stream=request.is_stream,
             started_at=self._clock.wall(),
+            principal_id=caller.principal_id,
+            group_ids=group_ids,
         )
         try:
             self._journal.start(start)
@@ -48,7 +62,7 @@ class Accounts:
             reservation.release()
             raise
         self._measures.started(start)
-        return Account(self, start, reservation, prompt_bytes=len(request.body))
+        return Account(self, start, reservation, price=deployment.price, prompt_bytes=len(request.body))
 
     def monotonic(self) -> float:
         """The clock that durations are measured with."""
@@ -75,15 +89,25 @@ class Account:
         "_first_token",
         "_is_open",
         "_last_token",
+        "_price",
         "_prompt_bytes",
         "_reservation",
         "start",
     )
 
-    def __init__(self, accounts: Accounts, start: CallStart, reservation: Reservation, *, prompt_bytes: int) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        start: CallStart,
+        reservation: Reservation,
+        *,
+        price: Price | None,
+        prompt_bytes: int,
+    ) -> None:
         self.start = start
         self._accounts = accounts
         self._reservation = reservation
+        self._price = price
         self._prompt_bytes = prompt_bytes
         self._began = accounts.monotonic()
         self._first_token: float | None = None
@@ -140,7 +164,8 @@ class Account:
         self._is_open = False
         is_estimated = usage is None
         counted = usage or self._estimated_usage(outcome)
-        self._reservation.settle(counted.prompt_tokens + counted.completion_tokens)
+        cost_nano = self._cost_nano(counted)
+        self._reservation.settle(counted.prompt_tokens + counted.completion_tokens, cost_nano or 0)
         end = CallEnd(
             call_id=self.start.call_id,
             ended_at=self._accounts.wall(),
@@ -155,6 +180,8 @@ class Account:
             cached_tokens=counted.cached_tokens,
             reasoning_tokens=counted.reasoning_tokens,
             tokens_are_estimated=is_estimated,
+            cost_nano=cost_nano,
+            currency=None if self._price is None else self._price.currency,
             model=model or self.start.model,
         )
         self._accounts.close(self, end)
@@ -166,6 +193,15 @@ class Account:
         answer = self._chunks or self._answer_bytes // _BYTES_PER_TOKEN
         completion = 0 if self.start.operation == Operation.EMBEDDINGS else answer
         return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
+    def _cost_nano(self, usage: Usage) -> int | None:
+        if self._price is None:
+            return None
+        return self._price.cost_nano(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
 
     def _since_start(self, moment: float | None) -> float | None:
         return None if moment is None else round((moment - self._began) * 1000, 3)

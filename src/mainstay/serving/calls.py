@@ -13,11 +13,12 @@ from typing import Self
 
 from mainstay.inference import Answer, InferenceError, Operation, Request, Stream
 from mainstay.platform.gateway.router import Deployment, Router, unknown_deployment
+from mainstay.platform.identity.authorize import Authority
 from mainstay.platform.identity.caller import Caller
+from mainstay.platform.metering.allotments import Allotments
 from mainstay.platform.metering.limiter import Limiter, Remaining
 from mainstay.serving.account import Account, Accounts
 from mainstay.serving.requests import estimate_tokens, read_request
-from mainstay.serving.scopes import KeyLimits
 
 _PROMPTS = logging.getLogger("mainstay.prompts")
 
@@ -96,13 +97,16 @@ class ServedStream:
 class Calls:
     """Serves model calls."""
 
-    def __init__(self, router: Router, limiter: Limiter, accounts: Accounts, limits: KeyLimits) -> None:
-        self.limits = limits
+    def __init__(
+        self, router: Router, limiter: Limiter, accounts: Accounts, *, allotments: Allotments, authority: Authority
+    ) -> None:
         self.log_prompts = False
         """Whether request bodies are logged; they may hold personal data."""
         self._router = router
         self._limiter = limiter
         self._accounts = accounts
+        self._allotments = allotments
+        self._authority = authority
 
     def read(self, incoming: Incoming) -> Call:
         """Read the body and resolve the deployment. Raises InvalidRequestError and NotFoundError."""
@@ -112,8 +116,8 @@ class Calls:
         if self.log_prompts:
             body = incoming.body.decode("utf-8", "replace")
             _PROMPTS.info("prompt", extra={"request_id": incoming.request_id, "deployment": name, "body": body})
-        if not incoming.caller.may_use(name):
-            # The same answer as for a name that does not exist: a key cannot probe for what it may not use.
+        if not self._authority.may_use(incoming.caller, name):
+            # The same answer as for a name that does not exist: nobody can probe for what he may not use.
             raise unknown_deployment(name)
         return Call(incoming.caller, self._router.resolve(name, incoming.caller.organisation_id), request)
 
@@ -140,6 +144,16 @@ class Calls:
         return ServedStream(stream, account)
 
     def _open(self, call: Call) -> Account:
-        estimate = estimate_tokens(call.request)
-        reservation = self._limiter.reserve(self.limits.scopes(call.caller), tokens=estimate)
-        return self._accounts.open(call.caller, call.deployment, call.request, reservation=reservation)
+        prompt, completion = estimate_tokens(call.request)
+        allotment = self._allotments.of(call.caller)
+        price = call.deployment.price
+        if price is None or not allotment.scopes:
+            reservation = self._limiter.reserve(allotment.scopes, tokens=prompt + completion)
+        else:
+            cost_nano = price.cost_nano(prompt_tokens=prompt, cached_tokens=0, completion_tokens=completion)
+            reservation = self._limiter.reserve(
+                allotment.scopes, tokens=prompt + completion, cost_nano=cost_nano, currency=price.currency
+            )
+        return self._accounts.open(
+            call.caller, call.deployment, call.request, reservation=reservation, group_ids=allotment.group_ids
+        )

@@ -5,7 +5,7 @@ is the target's to refuse.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -58,11 +58,18 @@ def read_request(
     )
 
 
-def estimate_tokens(request: Request) -> int:
-    """Tokens to reserve before the call: the prompt by its bytes, plus the most that the answers may take."""
+class Estimate(NamedTuple):
+    """Tokens that a call may take."""
+
+    prompt: int
+    completion: int
+
+
+def estimate_tokens(request: Request) -> Estimate:
+    """Tokens to reserve before the call: the prompt by its bytes, and the most that the answers may take."""
     prompt = len(request.body) // _BYTES_PER_TOKEN + 1
     if request.operation is Operation.EMBEDDINGS:
-        return prompt
+        return Estimate(prompt, 0)
     fields = request.fields
     most = _read_count(fields, "max_completion_tokens")
     if most is None:
@@ -70,7 +77,7 @@ def estimate_tokens(request: Request) -> int:
     if most is None:
         most = _DEFAULT_COMPLETION_TOKENS
     choices = max(_read_count(fields, "n") or 1, _read_count(fields, "best_of") or 1)
-    return int(min(prompt + most * choices, _TOKENS_LIMIT))
+    return Estimate(prompt, min(most * choices, _TOKENS_LIMIT))
 
 
 def _split(body: bytes) -> Mapping[str, msgspec.Raw]:
