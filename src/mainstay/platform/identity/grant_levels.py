@@ -48,3 +48,9 @@ LEVELS: Mapping[str, Mapping[str, frozenset[Action]]] = {
 
 What is granted on a project or on the organisation holds, at the same level, for everything in it.
 """
+
+
+def actions_granted(type_: str, level: Level) -> frozenset[Action]:
+    """Return what a grant lets someone do: to the resource, and to what is in it."""
+    reaches = {"organisation": tuple(LEVELS), "project": ("project", "deployment")}.get(type_, (type_,))
+    return frozenset[Action]().union(*(LEVELS[reached][level] for reached in reaches))

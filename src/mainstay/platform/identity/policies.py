@@ -48,6 +48,8 @@ class Policy(Generic[T]):
 
     key: str
     description: str
+    takes: str
+    """What values it has, in words."""
     type: Any  # what msgspec converts to, such as `list[str] | None`
     default: T
     merge: Callable[[Sequence[T]], T]
@@ -89,6 +91,7 @@ class Policy(Generic[T]):
 DEPLOYMENTS_ALLOWED: Policy[list[str] | None] = Policy(
     key="deployments.allowed",
     description="The deployments that may be called, by name; '*' stands for any characters. null is all of them.",
+    takes="a list of names, or null",
     type=list[str] | None,
     default=None,
     merge=_union,
@@ -96,6 +99,7 @@ DEPLOYMENTS_ALLOWED: Policy[list[str] | None] = Policy(
 KEYS_MAX_LIFETIME_DAYS: Policy[int | None] = Policy(
     key="keys.max_lifetime_days",
     description="For how long a new API key may be good at most. null is for ever.",
+    takes="a number from 1 to 3650, or null",
     type=int | None,
     default=None,
     merge=_longest,
@@ -105,6 +109,7 @@ KEYS_MAX_LIFETIME_DAYS: Policy[int | None] = Policy(
 KEYS_PERSONAL_ALLOWED: Policy[bool] = Policy(
     key="keys.personal_allowed",
     description="Whether people may make API keys of their own.",
+    takes="true or false",
     type=bool,
     default=True,
     merge=any,
@@ -112,6 +117,7 @@ KEYS_PERSONAL_ALLOWED: Policy[bool] = Policy(
 SESSIONS_MAX_HOURS: Policy[int | None] = Policy(
     key="sessions.max_hours",
     description="After how many hours people must sign in again at the latest. null is what the server's settings say.",
+    takes="a number from 1 to 8760, or null",
     type=int | None,
     default=None,
     merge=_longest,
@@ -121,6 +127,7 @@ SESSIONS_MAX_HOURS: Policy[int | None] = Policy(
 PASSWORD_ALLOWED: Policy[bool] = Policy(
     key="sign_in.password_allowed",
     description="Whether people may sign in with a password of their own.",
+    takes="true or false",
     type=bool,
     default=True,
     merge=any,
@@ -128,6 +135,7 @@ PASSWORD_ALLOWED: Policy[bool] = Policy(
 PROVIDERS_ALLOWED: Policy[list[str] | None] = Policy(
     key="sign_in.allowed_providers",
     description="The ids of the identity providers that people may sign in with. null is any that is set up.",
+    takes="a list of names, or null",
     type=list[str] | None,
     default=None,
     merge=_union,
@@ -135,6 +143,7 @@ PROVIDERS_ALLOWED: Policy[list[str] | None] = Policy(
 PROMPTS_LOGGED: Policy[bool] = Policy(
     key="log_prompts.allowed",
     description="Whether prompts may be logged where the server's settings ask for it.",
+    takes="true or false",
     type=bool,
     default=True,
     merge=any,
