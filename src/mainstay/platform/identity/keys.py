@@ -20,6 +20,7 @@ from mainstay.platform.identity.key_wishes import KeyChanges, NewKey, check_key,
 from mainstay.platform.identity.names import clean_id
 from mainstay.platform.identity.organisations import DEFAULT_TENANT, Tenant
 from mainstay.platform.identity.principals import PrincipalStatus, PrincipalType, require_version
+from mainstay.platform.identity.visibility import NO_CONDITION, Columns, Condition
 
 OVERLAP_SECONDS_DEFAULT = 86_400
 OVERLAP_SECONDS_MAX = 90 * 86_400
@@ -57,6 +58,11 @@ class KeyFilter:
         return values if self.scope is None else values | {"scope": f'%"{clean_id(self.scope)}"%'}
 
 
+EVERY_KEY = KeyFilter()
+KEY_COLUMNS = Columns(type="project", id="api_keys.project_id", project="api_keys.project_id")
+"""What a list of keys is narrowed by: the projects that they are in."""
+
+
 class Keys:
     """The keys of every organisation; each method keeps to one."""
 
@@ -89,12 +95,18 @@ class Keys:
             raise _no_key(key_id)
         return key_of(rows[0])
 
-    async def list(self, organisation_id: str, page: PageRequest, wanted: KeyFilter | None = None) -> Page[Key]:
+    async def list(
+        self,
+        organisation_id: str,
+        page: PageRequest,
+        wanted: KeyFilter = EVERY_KEY,
+        *,
+        visible: Condition = NO_CONDITION,
+    ) -> Page[Key]:
         """Return a page of the keys, revoked ones too."""
-        wanted = wanted or KeyFilter()
         rows = await self._database.fetch(
-            _SELECT + wanted.clause() + page.clause(),
-            {"organisation_id": organisation_id, **wanted.values(), **page.values()},
+            _SELECT + wanted.clause() + visible.clause + page.clause(),
+            {"organisation_id": organisation_id, **wanted.values(), **visible.values, **page.values()},
         )
         return page.cut(rows, key_of)
 

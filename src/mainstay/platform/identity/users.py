@@ -15,6 +15,7 @@ from mainstay.kit.pages import Page, PageRequest
 from mainstay.platform.audit.events import Act, Event, Target
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.change_feed import Change, ChangeKind
+from mainstay.platform.identity.first_role import bind_first_role
 from mainstay.platform.identity.names import clean_email, clean_id, clean_name, folded
 from mainstay.platform.identity.owners import keeping_an_owner
 from mainstay.platform.identity.principals import (
@@ -79,6 +80,8 @@ class NewUser:
     external_id: str | None = None
     attributes: str = "{}"
     status: PrincipalStatus = PrincipalStatus.ACTIVE
+    role_id: str | None = None
+    """The role that the user has in the organisation from the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,14 +141,27 @@ class Users:
         self._clock = clock
 
     async def create(self, act: Act, organisation_id: str, wanted: NewUser) -> User:
-        """Make a user without any right. Raises InvalidRequestError, or ConflictError if the address is taken."""
+        """Make a user. Raises InvalidRequestError, NotFoundError, or ConflictError if the address is taken."""
         async with self._database.transaction() as transaction:
-            user = await self.insert(transaction, organisation_id, wanted)
-            event = Event(action="user.created", target=_target(user), details={"name": user.name})
-            await self._acts.record(
-                transaction, act, organisation_id, events=[event], changes=[(ChangeKind.PRINCIPAL, user.id)]
-            )
+            user, changes = await self.insert_with_role(transaction, act, organisation_id, wanted)
+            details = {"name": user.name} if wanted.role_id is None else {"name": user.name, "role_id": wanted.role_id}
+            event = Event(action="user.created", target=_target(user), details=details)
+            await self._acts.record(transaction, act, organisation_id, events=[event], changes=changes)
         return user
+
+    async def insert_with_role(
+        self, transaction: Transaction, act: Act, organisation_id: str, wanted: NewUser
+    ) -> tuple[User, Sequence[Change]]:
+        """Write a new user's rows and role, in an act that the caller records with what is returned."""
+        user = await self.insert(transaction, organisation_id, wanted)
+        changes: list[Change] = [(ChangeKind.PRINCIPAL, user.id)]
+        if wanted.role_id is not None:
+            changes.append(
+                await bind_first_role(
+                    transaction, act, organisation_id, user.id, role_id=wanted.role_id, now_ms=self._now_ms()
+                )
+            )
+        return user, changes
 
     async def insert(self, transaction: Transaction, organisation_id: str, wanted: NewUser) -> User:
         """Write a new user's rows, in an act that the caller records."""
