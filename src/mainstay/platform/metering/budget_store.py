@@ -1,5 +1,6 @@
 """Budgets that administrators set: tokens and money per day or month, and how much of them is used."""
 
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NoReturn
 
 import msgspec
@@ -117,6 +118,14 @@ class Budgets:
         found = await self._with_use([budget])
         return found[0] if found else _gone(budget.id)
 
+    async def of_ids(self, organisation_id: str, budget_ids: Iterable[str]) -> Sequence[BudgetUse]:
+        """Return those of the budgets that there are, in the order of their ids."""
+        found = []
+        for budget_id in sorted(budget_ids):
+            rows = await self._database.fetch(f"{_SELECT} AND id = :id", _named(organisation_id, budget_id))
+            found += [_budget(row) for row in rows]
+        return await self._with_use(found)
+
     async def update(
         self,
         act: Act,
@@ -151,7 +160,7 @@ class Budgets:
             await self._record(transaction, act, organisation_id, event)
         return budget
 
-    async def _with_use(self, budgets: list[StoredBudget]) -> list[BudgetUse]:
+    async def _with_use(self, budgets: Sequence[StoredBudget]) -> list[BudgetUse]:
         found = await read_spent(self._database, self._clock.wall(), [budget.id for budget in budgets])
         spent = {one.budget_id: one for one in found}
         # One that was removed meanwhile is not there any more.
