@@ -12,6 +12,19 @@ CARRIERS = {
     "api-key": lambda key: {"api-key": key},
     "x-api-key": lambda key: {"x-api-key": key},
 }
+FOR_BROWSERS = {
+    "POST": {
+        "/auth/sign-in",
+        "/auth/sign-in/link",
+        "/auth/account/password",
+        "/auth/account/sessions",
+        "/auth/account/sign-out",
+    },
+    "GET": {"/auth/sessions"},
+    "PUT": {"/auth/password"},
+    "DELETE": {"/auth/sessions", "/auth/sessions/{session}"},
+}
+"""Forms of our own pages, and what only a session may do."""
 BAD_KEYS = {
     "none": None,
     "empty": "",
@@ -75,12 +88,15 @@ def test_a_good_key_opens_what_its_scope_opens_and_nothing_else(url, server, rou
         "models:call": {"inference"},
         "models:read": {"inference", "admin"},
         "usage:read": {"admin"},
+        "self": {"inference", "admin"},
         "metrics:read": {"admin"},
     }
     for method, path, action in routes:
         for scope, key in keys.items():
             status, _ = ask(url, method, path, CARRIERS[carrier](key))
-            if action == "public":
+            if path in FOR_BROWSERS.get(method, ()):
+                assert status == 403, (method, path, status)
+            elif action == "public":
                 assert status not in {401, 403}, (method, path)
             elif scope in opens[action]:
                 assert status not in {401, 403, 500}, (method, path, status)

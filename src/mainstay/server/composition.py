@@ -34,7 +34,7 @@ from mainstay.platform.identity.change_feed import ChangeFeed
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.metering.journal import Journal
-from mainstay.server.edge import Ground, build_doors, build_edge, with_local_key
+from mainstay.server.edge import Ground, build_doors, build_edge, build_sign_in, with_local_key
 from mainstay.server.engines import LocalEngines
 from mainstay.server.local_models import LocalModels
 from mainstay.server.metering import Metering, build_metering, open_books
@@ -118,6 +118,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
         usage=UsageReports(database, clock),
         health=Health(readiness.waiting_for, _shown_metrics(registry)),
         openapi=openapi,
+        groups=build_sign_in(ground, doors),
     )
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
     routes = Routes(build_routes(handlers, openai, azure), openai, azure)

@@ -5,12 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainstay.api.app import Edge
+from mainstay.api.auth.door import Door
+from mainstay.api.auth.own import Own
+from mainstay.api.auth.pages import Pages
+from mainstay.api.auth.signing_in import SigningIn
 from mainstay.api.authentication import Authentication, Callers, TokenVerifier, WithLocalKey
 from mainstay.api.browsers import Browsers
 from mainstay.api.client_address import ClientAddresses
 from mainstay.api.cookies import Cookies
 from mainstay.api.live_calls import LiveCalls
 from mainstay.api.organisation_header import OrganisationHeader
+from mainstay.api.routes import RouteGroup
 from mainstay.kit.clock import Clock
 from mainstay.kit.database import Database
 from mainstay.platform.audit.events import ActorType
@@ -25,6 +30,7 @@ from mainstay.platform.identity.passwords import Passwords
 from mainstay.platform.identity.session_ring import SessionRing
 from mainstay.platform.identity.sessions import Lifetimes, Sessions, SessionSecrets
 from mainstay.platform.identity.sign_in_links import SignInLinks
+from mainstay.platform.identity.sign_in_options import SignInOptions
 from mainstay.platform.identity.sign_in_rules import PolicyRules
 from mainstay.platform.identity.throttle import Throttle
 from mainstay.settings import Settings, SignIn
@@ -103,6 +109,23 @@ def build_doors(settings: Settings, ground: Ground) -> Doors:
         cookies=Cookies(settings.server.public_url),
         browsers=Browsers(settings.server.public_url, settings.server.cors_origins),
     )
+
+
+def build_sign_in(ground: Ground, doors: Doors) -> tuple[RouteGroup, ...]:
+    """Build the routes and pages of signing in."""
+    door = Door(
+        sessions=doors.sessions,
+        ring=doors.ring,
+        links=doors.links,
+        by_password=doors.by_password,
+        cookies=doors.cookies,
+        browsers=doors.browsers,
+        authority=ground.authority,
+        clock=ground.clock,
+    )
+    options = SignInOptions(ground.database)
+    own = Own(door, ground.database)
+    return SigningIn(door, options), own, Pages(door, own, options)
 
 
 def build_edge(
