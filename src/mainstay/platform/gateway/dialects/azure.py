@@ -20,6 +20,14 @@ class AzureModel(OpenAIModel):
         return f"{base_path}/openai/deployments/{quote(model_name, safe='')}{PATHS[operation]}?{query}"
 
     @staticmethod
+    def models_path(provider: Provider, base_path: str) -> str:
+        """Return where the resource lists the models that it can have."""
+        base_path = base_path.removesuffix("/v1").removesuffix("/openai")
+        if provider.api_version in (None, "", "v1"):
+            return f"{base_path}/openai/v1/models"
+        return f"{base_path}/openai/models?{urlencode({'api-version': provider.api_version})}"
+
+    @staticmethod
     def headers(provider: Provider) -> list[tuple[str, str]]:
         """Return the headers of every request."""
         headers = [("content-type", "application/json"), *provider.headers]

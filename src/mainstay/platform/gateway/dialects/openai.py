@@ -60,6 +60,11 @@ class OpenAIModel:
         return base_path + PATHS[operation]
 
     @staticmethod
+    def models_path(provider: Provider, base_path: str) -> str:  # noqa: ARG004
+        """Return where the provider lists its models."""
+        return base_path + "/models"
+
+    @staticmethod
     def headers(provider: Provider) -> list[tuple[str, str]]:
         """Return the headers of every request."""
         headers = [("content-type", "application/json"), *provider.headers]
