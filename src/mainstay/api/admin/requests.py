@@ -15,7 +15,7 @@ _PAGE = frozenset({"limit", "after", "order"})
 _BODY_BYTES_MAX = 1024 * 1024
 _CURSOR_LENGTH_MAX = 128
 _HEADER_LENGTH_MAX = 256
-_is_cursor = re.compile(r"[A-Za-z0-9_.:@-]+").fullmatch
+_is_cursor = re.compile(r"[A-Za-z0-9_.:@/-]+").fullmatch
 _is_version = re.compile(r'(?:W/)?"(\d{1,18})"').fullmatch
 _unsafe = re.compile(r"[\x00-\x1f\x7f]")
 
