@@ -154,7 +154,8 @@ class Keys:
             old = await _locked(transaction, organisation_id, key_id, expected_version)
             self._require_good(old)
             now_ms = self._now_ms()
-            wanted = _same_again(old, now_ms, expires_at_ms)
+            ends_ms = same_lifetime_ms(old, now_ms) if expires_at_ms is None else expires_at_ms
+            wanted = replace(_same(old), expires_at_ms=ends_ms)
             new, secret = self.make(act, wanted, Tenant(organisation_id, old.project_id))
             await self.insert(transaction, new, secret)
             await update_key(transaction, _replaced(old, new.id, now_ms, overlap_seconds))
@@ -254,10 +255,9 @@ def _same(key: Key) -> NewKey:
     return NewKey(**{name: getattr(key, name) for name in NewKey.__slots__})
 
 
-def _same_again(old: Key, now_ms: int, expires_at_ms: int | None) -> NewKey:
-    if expires_at_ms is None and old.expires_at_ms is not None:
-        expires_at_ms = now_ms + old.expires_at_ms - old.created_at_ms
-    return replace(_same(old), expires_at_ms=expires_at_ms)
+def same_lifetime_ms(key: Key, now_ms: int) -> int | None:
+    """Return until when a key that is made now is good for as long as `key` was when it was made; None is for ever."""
+    return None if key.expires_at_ms is None else now_ms + key.expires_at_ms - key.created_at_ms
 
 
 def _replaced(old: Key, new_id: str, now_ms: int, overlap_seconds: int) -> Key:
