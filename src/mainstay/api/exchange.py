@@ -23,6 +23,7 @@ _FORM = b"application/x-www-form-urlencoded"
 _FORM_BYTES_MAX = 65_536
 _FORM_FIELDS_MAX = 20
 _JSON: Header = (b"content-type", b"application/json")
+_JSON_LINES: Header = (b"content-type", b"application/jsonl")
 _EVENT_STREAM: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -62,6 +63,7 @@ class Exchange:
         "request_id",
         "response",
         "status",
+        "streams_lines",
     )
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send, *, body_limit: int) -> None:
@@ -83,6 +85,7 @@ class Exchange:
         """What every response says besides its own headers."""
         self.is_started = False
         self.is_complete = False
+        self.streams_lines = False
         self.dialect: Dialect
         self.caller: Caller
         self.keeps_response = False
@@ -191,6 +194,20 @@ class Exchange:
         body = b"" if last is None else b"data: " + last + b"\n\n"
         await self._send({"type": "http.response.body", "body": body})
 
+    async def start_lines(self, headers: Iterable[Header] = ()) -> None:
+        """Open a stream of lines of JSON."""
+        self.streams_lines = True
+        await self._start(200, [_JSON_LINES, *headers])
+
+    async def send_lines(self, lines: bytes) -> None:
+        """Send some lines, each with its end."""
+        await self._send({"type": "http.response.body", "body": lines, "more_body": True})
+
+    async def end_lines(self, last: bytes = b"") -> None:
+        """Send the last line, if any, and end the stream."""
+        self.is_complete = True
+        await self._send({"type": "http.response.body", "body": last})
+
     async def fail(self, error: MainstayError) -> None:
         """Tell the caller of an error, in a body or, once a stream has begun, in an event."""
         if self.is_complete:
@@ -198,7 +215,8 @@ class Exchange:
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.failure = error.message
         if self.is_started:
-            await self.end_events(self.dialect.error_body(error))
+            end = self.end_lines if self.streams_lines else self.end_events
+            await end(self.dialect.error_body(error))
             return
         headers = self.dialect.error_headers(error)
         await self.respond(error.status, self.dialect.error_body(error), headers, kind=self.dialect.content_type)
