@@ -443,7 +443,7 @@ async def test_deactivated_person_counts_with_what_he_would_get_back(town: Town)
 @pytest.mark.parametrize("seed", range(5))
 async def test_what_may_be_done_is_said_the_same_in_every_way(town: Town, seed: int) -> None:
     chance = random.Random(seed)
-    principals = _any_town(town, chance)
+    principals = any_town(town, chance)
     await town.refresh()
     resources = [None, SOMEWHERE, *(_resource(place) for place in _PLACES)]
     for principal, resource in itertools.product([None, *principals], resources):
@@ -460,7 +460,7 @@ async def test_what_may_be_done_is_said_the_same_in_every_way(town: Town, seed: 
 _PLACES = [f"project:{PROJECT}", "project:proj_a", "deployment:x", "deployment:y", f"organisation:{HERE}"]
 
 
-def _any_town(town: Town, chance: random.Random) -> list[str]:
+def any_town(town: Town, chance: random.Random) -> list[str]:
     town.project("proj_a")
     users = [town.user(f"user_{number}", status=chance.choice(["active"] * 4 + ["deactivated"])) for number in range(5)]
     groups = [town.group(f"group_{number}") for number in range(3)]
