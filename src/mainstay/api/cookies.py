@@ -13,9 +13,9 @@ _ATTRIBUTES = b"; Path=/; HttpOnly; SameSite=Lax"
 class Cookies:
     """Writes and reads the cookie. Behind https it is sent over nothing else."""
 
-    def __init__(self, public_url: str | None) -> None:
+    def __init__(self, public_url: str | None, *, name: bytes = NAME) -> None:
         is_secure = public_url is not None and public_url.startswith("https://")
-        self.name = (_HOST_PREFIX if is_secure else b"") + NAME
+        self.name = (_HOST_PREFIX if is_secure else b"") + name
         self._attributes = _ATTRIBUTES + (b"; Secure" if is_secure else b"")
 
     def set(self, secret: str, *, max_age_seconds: int) -> Header:

@@ -283,6 +283,8 @@ def _shown_changes(before: IdentityProvider, after: IdentityProvider) -> dict[st
             shown[name] = [getattr(before, name), getattr(after, name)]
     if before.sealed_secret != after.sealed_secret:
         shown["client_secret"] = ["changed", "changed"]
+    if before.ceiling.is_owner != after.ceiling.is_owner:
+        shown["links_owners"] = [before.ceiling.is_owner, after.ceiling.is_owner]
     for name in ProviderSettings.__struct_fields__:
         old, new = (msgspec.to_builtins(getattr(one.settings, name)) for one in (before, after))
         if old != new:
