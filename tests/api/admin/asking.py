@@ -79,4 +79,4 @@ class Asking:
         except MainstayError as error:
             await exchange.fail(error)
         head = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Told(sent[0]["status"], head, sent[1]["body"])
+        return Told(sent[0]["status"], head, b"".join(message["body"] for message in sent[1:]))

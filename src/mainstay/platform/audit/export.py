@@ -7,7 +7,7 @@ nothing is missing from the log; a filtered one, that the server said this and n
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
@@ -79,7 +79,7 @@ class Export:
 
     async def lines(
         self, organisation_id: str, wanted: EventFilter = EVERYTHING, *, after: int = 0
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the export in pieces of many lines. Raises DatabaseError, also in the middle."""
         head = await head_of(self._database, organisation_id)
         through = head[0] if head is not None else 0

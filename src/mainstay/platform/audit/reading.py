@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from mainstay.kit.database import Database, Value
 from mainstay.kit.errors import NotFoundError
-from mainstay.platform.audit.stored import COLUMNS, entry_of
+from mainstay.platform.audit.signing import Checkpoint
+from mainstay.platform.audit.stored import COLUMNS, checkpoint_of, entry_of
 from mainstay.platform.audit.verify import Entry
 
 
@@ -69,6 +70,20 @@ async def find_events(
         values | {"organisation_id": organisation_id, "after": after, "rows": limit},
     )
     return [entry_of(row) for row in rows]
+
+
+async def find_checkpoints(
+    database: Database, organisation_id: str, *, after: int | None = None, limit: int, is_descending: bool = False
+) -> list[Checkpoint]:
+    """Return up to `limit` checkpoints that follow the one at the event `after`."""
+    sign, order = ("<", "DESC") if is_descending else (">", "ASC")
+    position = "" if after is None else f" AND through_sequence {sign} :after"
+    rows = await database.fetch(
+        "SELECT organisation_id, through_sequence, hash, signed_at_ms, key_id, signature FROM audit_checkpoints "  # noqa: S608 - constants only
+        f"WHERE organisation_id = :organisation_id{position} ORDER BY through_sequence {order} LIMIT :rows",
+        {"organisation_id": organisation_id, "after": after, "rows": limit},
+    )
+    return [checkpoint_of(row) for row in rows]
 
 
 async def get_event(database: Database, organisation_id: str, sequence: int) -> Entry:

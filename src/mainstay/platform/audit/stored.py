@@ -8,7 +8,7 @@ from mainstay.platform.audit.chain import GENESIS
 from mainstay.platform.audit.signing import Checkpoint, PublicKeys
 from mainstay.platform.audit.verify import ChainCheck, Entry, Report
 
-BATCH_ROWS = 1000
+BATCH_ROWS = 500
 COLUMNS = {
     # As bytes: a damaged file may hold what is no text, which must be found, not fail the search.
     Dialect.SQLITE: (
@@ -86,11 +86,13 @@ async def verify_stored(
     newest = head[0] if head is not None else await _last_sequence(database, organisation_id)
     through = newest if events_max is None else min(newest, after + events_max)
     previous = await _hash_at(database, organisation_id, after)
-    check = ChainCheck(organisation_id, public_keys, after=after, previous=previous, anchors=anchors)
-    check.expect(one for one in claims if through == newest or one.through_sequence <= through)
+    is_to_end = through == newest
+    expected = {at: one for at, one in (anchors or {}).items() if at > after and (is_to_end or at <= through)}
+    check = ChainCheck(organisation_id, public_keys, after=after, previous=previous, anchors=expected)
+    check.expect(one for one in claims if is_to_end or one.through_sequence <= through)
     async for batch in entries(database, organisation_id, after=begin, through=through):
         check.add(batch)
-    if through == newest:
+    if is_to_end:
         await _compare_end(database, organisation_id, check, head)
     return check.report()
 
