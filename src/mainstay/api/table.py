@@ -10,6 +10,8 @@ from mainstay.api.model_list import ModelLists
 from mainstay.api.openapi import OpenApi
 from mainstay.api.retired import RETIRED, refuse_retired
 from mainstay.api.routes import Handler, Route, RouteGroup
+from mainstay.api.usage import KNOWN as USAGE_KNOWN
+from mainstay.api.usage import OF_PROJECT as USAGE_OF_PROJECT
 from mainstay.api.usage import UsageReports
 from mainstay.inference import Operation
 from mainstay.platform.identity.actions import Action
@@ -137,16 +139,21 @@ def _operational(handlers: Handlers, openai: Dialect) -> Iterator[Route]:
         handler=health.metrics,
         summary="Prometheus metrics.",
     )
-    yield Route(
-        method="GET",
-        path="/admin/v1/usage",
-        action=Action.READ_USAGE,
-        dialect=openai,
-        handler=handlers.usage.show,
-        summary="Calls, tokens and cost by key, model, day and more.",
-        response=UsageReport,
-        query=("by", "since", "until", "key", "deployment", "project", "limit", "after"),
-    )
+    for path, handler, project, query in (
+        ("/admin/v1/usage", handlers.usage.show, "", USAGE_KNOWN),
+        ("/admin/v1/projects/{project}/usage", handlers.usage.show_project, "project", USAGE_OF_PROJECT),
+    ):
+        yield Route(
+            method="GET",
+            path=path,
+            action=Action.READ_USAGE,
+            dialect=openai,
+            handler=handler,
+            summary="Calls, tokens and cost by key, user, model, day and more.",
+            response=UsageReport,
+            project=project,
+            query=query,
+        )
 
 
 def _retired_routes(base: str, dialect: Dialect) -> Iterator[Route]:

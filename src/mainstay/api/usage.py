@@ -1,5 +1,6 @@
 """`GET /admin/v1/usage`: calls, tokens and cost of the caller's organisation, added up by what is asked for."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -11,7 +12,11 @@ from mainstay.kit.errors import InvalidRequestError
 from mainstay.platform.metering.usage import Dimension, UsageQuery, report_usage
 
 _DEFAULT_LIMIT = 1000
-_KNOWN = frozenset({"by", "since", "until", "key", "deployment", "project", "limit", "after"})
+_FILTERS = ("since", "until", "key", "deployment", "user", "group")
+OF_PROJECT = ("by", *_FILTERS, "limit", "after")
+"""What may be asked of one project's usage."""
+KNOWN = (*OF_PROJECT, "project")
+"""What may be asked of the whole organisation's usage."""
 
 
 class UsageReports:
@@ -23,18 +28,23 @@ class UsageReports:
 
     async def show(self, exchange: Exchange) -> None:
         """One page; `by` is a list such as `day,model`, times are ISO 8601 or a span such as `7d`."""
-        asked = exchange.query()
-        for name in asked.keys() - _KNOWN:
-            raise InvalidRequestError(
-                f"'{name}' is not a parameter of usage; it takes {', '.join(sorted(_KNOWN))}.", param=name
-            )
+        asked = _asked(exchange, KNOWN)
+        await self._report(exchange, asked, project=asked.get("project"))
+
+    async def show_project(self, exchange: Exchange) -> None:
+        """The same of the project in the address alone."""
+        await self._report(exchange, _asked(exchange, OF_PROJECT), project=exchange.parameters["project"])
+
+    async def _report(self, exchange: Exchange, asked: dict[str, str], *, project: str | None) -> None:
         query = UsageQuery(
             by=[_dimension(word) for word in asked.get("by", "").split(",") if word],
             since_ms=self._time(asked, "since"),
             until_ms=self._time(asked, "until"),
             key=asked.get("key"),
             deployment=asked.get("deployment"),
-            project=asked.get("project"),
+            project=project,
+            user=asked.get("user"),
+            group=asked.get("group"),
             organisation=exchange.caller.organisation_id,
             limit=_limit(asked.get("limit")),
             after=asked.get("after"),
@@ -56,6 +66,15 @@ class UsageReports:
                 f"'{name}' is not a time; write 2026-11-22, 2026-11-22T10:00:00Z or 7d.", param=name
             ) from None
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _asked(exchange: Exchange, known: Sequence[str]) -> dict[str, str]:
+    asked = exchange.query()
+    for name in asked.keys() - set(known):
+        raise InvalidRequestError(
+            f"'{name}' is not a parameter of usage; it takes {', '.join(sorted(known))}.", param=name
+        )
+    return asked
 
 
 def _dimension(word: str) -> Dimension:

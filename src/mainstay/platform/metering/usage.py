@@ -28,6 +28,10 @@ class Dimension(StrEnum):
     DAY = "day"
     OPERATION = "operation"
     PROJECT = "project"
+    USER = "user"
+    """The user or service account whose key or session it was; empty for a project's own key."""
+    GROUP = "group"
+    """Every group that the user is in now; who is in several is counted in each."""
     OUTCOME = "outcome"
 
 
@@ -42,6 +46,10 @@ class UsageQuery:
     """The id of one key."""
     deployment: str | None = None
     project: str | None = None
+    user: str | None = None
+    """The id of a user or service account."""
+    group: str | None = None
+    """The id of a group: the calls of those who are in it now."""
     organisation: str = DEFAULT_ORGANISATION_ID
     limit: int = 1000
     after: str | None = None
@@ -57,6 +65,8 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     day: str | None = None
     operation: str | None = None
     project: str | None = None
+    user: str | None = None
+    group: str | None = None
     outcome: str | None = None
     calls: int
     failed_calls: int
@@ -86,8 +96,24 @@ _EXPRESSIONS = {
     Dimension.DAY: f"started_at_ms / {_DAY_MS}",
     Dimension.OPERATION: "operation",
     Dimension.PROJECT: "project_id",
+    Dimension.USER: "COALESCE(principal_id, '')",
+    Dimension.GROUP: "membership.group_id",
     Dimension.OUTCOME: "outcome",
 }
+# Groups may be in groups. UNION, unlike UNION ALL, comes to an end even if they were in a circle.
+_WITH_GROUPS = (
+    "usage_records JOIN (WITH RECURSIVE membership (group_id, member_id) AS ("
+    "SELECT group_id, member_id FROM group_members WHERE organisation_id = :organisation "
+    "UNION SELECT above.group_id, membership.member_id FROM membership "
+    "JOIN group_members above ON above.member_id = membership.group_id) "
+    "SELECT group_id, member_id FROM membership) AS membership ON membership.member_id = usage_records.principal_id"
+)
+_IN_GROUP = (
+    "principal_id IN (WITH RECURSIVE inside (member_id) AS ("
+    "SELECT member_id FROM group_members WHERE organisation_id = :organisation AND group_id = :group "
+    "UNION SELECT below.member_id FROM inside JOIN group_members below ON below.group_id = inside.member_id) "
+    "SELECT member_id FROM inside)"
+)
 _SUMS = (
     "COUNT(*), SUM(CASE WHEN outcome = 'ok' THEN 0 ELSE 1 END), SUM(prompt_tokens), SUM(cached_tokens), "
     "SUM(completion_tokens), SUM(reasoning_tokens), SUM(CASE WHEN tokens_are_estimated THEN 1 ELSE 0 END), "
@@ -105,7 +131,7 @@ async def report_usage(database: Database, query: UsageQuery) -> UsageReport:
         where += f" AND ({group}) > {_placeholders('after', by)}"
         values |= _named("after", _decode_cursor(query.after, by))
     rows = await database.fetch(
-        f"SELECT {_SUMS}{', ' if by else ''}{group} FROM usage_records WHERE {where} "  # noqa: S608 - fixed words only
+        f"SELECT {_SUMS}{', ' if by else ''}{group} FROM {_source(by)} WHERE {where} "  # noqa: S608 - fixed words only
         + (f"GROUP BY {group} ORDER BY {group} LIMIT :limit" if by else "HAVING COUNT(*) > 0"),
         {**values, "limit": limit + 1} if by else values,
     )
@@ -129,7 +155,7 @@ async def _costs(
         where += f" AND ({group[2:]}) <= {_placeholders('last', by)}"
         values = values | _named("last", _group(by, page[-1]))
     rows = await database.fetch(
-        f"SELECT currency, SUM(cost_nano){group} FROM usage_records "  # noqa: S608 - fixed words only
+        f"SELECT currency, SUM(cost_nano){group} FROM {_source(by)} "  # noqa: S608 - fixed words only
         f"WHERE {where} AND currency IS NOT NULL GROUP BY currency{group}",
         values,
     )
@@ -137,6 +163,10 @@ async def _costs(
     for currency, cost_nano, *key in rows:
         costs.setdefault(tuple(key), {})[currency] = int(cost_nano) / NANO
     return costs
+
+
+def _source(by: tuple[Dimension, ...]) -> str:
+    return _WITH_GROUPS if Dimension.GROUP in by else "usage_records"
 
 
 def _filters(query: UsageQuery) -> tuple[str, dict[str, Value]]:
@@ -148,6 +178,8 @@ def _filters(query: UsageQuery) -> tuple[str, dict[str, Value]]:
         ("key", "key_id = :key", query.key),
         ("deployment", "deployment = :deployment", query.deployment),
         ("project", "project_id = :project", query.project),
+        ("user", "principal_id = :user", query.user),
+        ("group", _IN_GROUP, query.group),
     ):
         if value is None:
             continue
