@@ -3,7 +3,7 @@
 The decision itself is `Authority`'s; the steps are gathered from the same directory, and say which of them decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,10 +14,10 @@ from mainstay.kit.errors import NotFoundError, PermissionDeniedError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.authorize import SOMEWHERE, Authority, Resource, subject_of
 from mainstay.platform.identity.caller import Caller, Scope
-from mainstay.platform.identity.directory import EVERYONE, Binding
-from mainstay.platform.identity.grant_levels import LEVELS
+from mainstay.platform.identity.directory import EVERYONE, Binding, Grant
+from mainstay.platform.identity.grant_levels import LEVELS, Level
 from mainstay.platform.identity.policies import DEPLOYMENTS_ALLOWED, Step
-from mainstay.platform.identity.standing import IN_PROJECT
+from mainstay.platform.identity.standing import IN_PROJECT, LIMIT_OF_SCOPE
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class Explainer:
     def explain(self, question: Question) -> Explanation:
         """Return the decision and all that was looked at for it."""
         refusal = self._refusal(question)
-        reasons = [*self._credential(question), *self._account(question.caller)]
+        reasons = [*self._credential(question), *self._account(question)]
         reasons += [*self._roles(question), *self._ownership(question), *self._grants(question)]
         steps: tuple[Step, ...] = ()
         if question.deployment is not None:
@@ -91,33 +91,36 @@ class Explainer:
         return texts[0] if texts else "everyone may."
 
     def _credential(self, question: Question) -> Iterator[Reason]:
-        caller = question.caller
+        caller, action = question.caller, question.action
         scopes = ", ".join(sorted(caller.scopes))
-        if Scope.OPERATOR in caller.scopes:
-            yield Reason(kind="credential", effect=ALLOWS, text="It is the server's operator.")
-            return
-        standing = self._authority.standing(caller)
-        if caller.principal_id is None:
-            actions = standing.everywhere.union(*standing.projects.values())
-            may = question.action in actions
+        if caller.principal_id is None or Scope.OPERATOR in caller.scopes:
+            may = self._authority.may(caller, action, question.resource)
+            whose = "the server's operator's" if Scope.OPERATOR in caller.scopes else "nobody's, but the project's"
             yield Reason(
                 kind="credential",
                 effect=ALLOWS if may else REFUSES,
-                text=f"What it is for ({scopes}) {_gives(may)} '{question.action}'; it is a key of nobody's.",
+                text=f"The credential is {whose}: what it is for ({scopes}) {_gives(may)} '{action}'.",
             )
-        elif (
-            standing.refusal is None and question.action not in standing.limit and question.action is not Action.PUBLIC
-        ):
+        elif action in {Action.SELF, Action.PUBLIC}:
+            yield Reason(kind="credential", effect=ALLOWS, text="Everyone may.")
+        elif not any(action in LIMIT_OF_SCOPE.get(scope, ()) for scope in caller.scopes):
             yield Reason(
                 kind="credential",
                 effect=REFUSES,
-                text=f"The credential's scopes ({scopes}) do not cover '{question.action}', whatever its owner may do.",
+                text=f"What the credential is for ({scopes}) does not cover '{action}', whatever its owner may do.",
             )
 
-    def _account(self, caller: Caller) -> Iterator[Reason]:
+    def _account(self, question: Question) -> Iterator[Reason]:
+        caller = question.caller
         refusal = self._authority.standing(caller).refusal
         if refusal is not None:
             yield Reason(kind="account", effect=REFUSES, text=refusal, principal_id=caller.principal_id)
+        elif (
+            question.action is Action.CALL_MODEL
+            and caller.principal_id is not None
+            and self._directory.project_is_open(caller.organisation_id, caller.project_id) is False
+        ):
+            yield Reason(kind="account", effect=REFUSES, text=f"The project '{caller.project_id}' is archived.")
 
     def _roles(self, question: Question) -> Iterator[Reason]:
         principal_id = question.caller.principal_id
@@ -159,45 +162,63 @@ class Explainer:
 
     def _ownership(self, question: Question) -> Iterator[Reason]:
         resource, principal_id = question.resource, question.caller.principal_id
-        if resource is not None and principal_id is not None and resource.owner_id == principal_id:
-            yield Reason(kind="ownership", effect=ALLOWS, text=f"The {resource.type} is the principal's own.")
+        if resource is None or principal_id is None or resource.owner_id != principal_id:
+            return
+        holds = question.action in LEVELS.get(resource.type, {}).get(Level.OWNER, ())
+        yield Reason(
+            kind="ownership",
+            effect=ALLOWS if holds else NOTHING,
+            text=f"The {resource.type} is its own, which {_gives(holds)} '{question.action}'.",
+        )
 
     def _grants(self, question: Question) -> Iterator[Reason]:
         caller = question.caller
         if caller.principal_id is None:
             return
         paths = {path[-1]: path for path in reversed(self._paths(caller.principal_id))} | {EVERYONE: ()}
-        for place in self._places(question):
+        for place in self._places(question, paths):
             for grant in self._directory.grants_on(place):
                 path = paths.get(grant.principal_id)
-                if path is None or grant.organisation_id != caller.organisation_id:
-                    continue
-                type_of, _, id_of = place.partition(":")
-                type_ = type_of if question.resource is None else question.resource.type
-                holds = question.action in LEVELS.get(type_, {}).get(grant.level, ())
-                is_over = grant.expires_at is not None and grant.expires_at <= self._clock.wall()
-                text = f"'{grant.level}' of the {type_of} '{id_of}' is granted"
-                text += " to everyone" if grant.principal_id == EVERYONE else ""
-                text += f" and {_gives(holds)} '{question.action}'"
-                text += f"; it ended {_date(grant.expires_at)}" if is_over else ""
-                yield Reason(
-                    kind="grant",
-                    effect=ALLOWS if holds and not is_over else NOTHING,
-                    text=f"{text}.{_through(path)}",
-                    principal_id=grant.principal_id or None,
-                    path=path,
-                )
+                if path is not None and grant.organisation_id == caller.organisation_id:
+                    yield self._grant(question, place, grant, path)
 
-    def _places(self, question: Question) -> list[str]:
+    def _grant(self, question: Question, place: str, grant: Grant, path: tuple[str, ...]) -> Reason:
+        type_, _, id_ = place.partition(":")
+        if question.resource is not None:
+            kind = question.resource.type
+        else:
+            kind = "deployment" if type_ == "organisation" else type_
+        counts = question.resource is not None or question.action in IN_PROJECT
+        holds = question.action in LEVELS.get(kind, {}).get(grant.level, ())
+        is_over = grant.expires_at is not None and grant.expires_at <= self._clock.wall()
+        text = f"'{grant.level}' of the {type_} '{id_}' is granted"
+        text += " to everyone" if grant.principal_id == EVERYONE else ""
+        text += f" and {_gives(holds)} '{question.action}'"
+        if is_over:
+            text += f"; it ended {_date(grant.expires_at)}"
+        elif holds and not counts:
+            text += " there only"
+        return Reason(
+            kind="grant",
+            effect=ALLOWS if holds and counts and not is_over else NOTHING,
+            text=f"{text}.{_through(path)}",
+            principal_id=grant.principal_id or None,
+            path=path,
+        )
+
+    def _places(self, question: Question, principals: Iterable[str]) -> list[str]:
+        """Return where a grant could decide, as `type:id`."""
         caller, resource = question.caller, question.resource
         places = [f"organisation:{caller.organisation_id}"]
+        if resource is not None:
+            places += [f"project:{resource.project_id}"] * (resource.project_id is not None)
+            places.append(f"{resource.type}:{resource.id}")
+            return list(dict.fromkeys(places))
+        places.append(f"project:{caller.project_id}")
         if question.deployment is not None:
-            places.append(f"deployment:{question.deployment}")
-        if resource is None:
-            return [*places, f"project:{caller.project_id}"]
-        if resource.project_id is not None and resource.type != "project":
-            places.append(f"project:{resource.project_id}")
-        return list(dict.fromkeys([*places, f"{resource.type}:{resource.id}"]))
+            return [*places, f"deployment:{question.deployment}"]
+        granted = sorted(place for one in principals for place in self._directory.granted_to(one))
+        return list(dict.fromkeys([*places, *(place for place in granted if place.startswith("deployment:"))]))
 
     def _deployment(self, caller: Caller, deployment: str) -> Iterator[Reason]:
         if caller.deployments is not None:

@@ -22,7 +22,7 @@ _OWN_OF_SCOPE: Mapping[str, Actions] = {
     Scope.SCIM: frozenset({Action.PROVISION}),
 }
 """What a credential that is nobody's may do."""
-_LIMIT_OF_SCOPE: Mapping[str, Actions] = {
+LIMIT_OF_SCOPE: Mapping[str, Actions] = {
     Scope.INFERENCE: IN_PROJECT | {Action.SELF},
     Scope.ADMIN: GIVABLE - {Action.CALL_MODEL} | {Action.SELF},
 }
@@ -140,7 +140,7 @@ def _of_project_key(caller: Caller) -> Standing:
 
 def _of_principal(directory: Directory, caller: Caller, principal_id: str, now: float) -> Standing:
     roles = roles_of(directory, caller.organisation_id, principal_id, now)
-    limit = frozenset[Action]().union(*(_LIMIT_OF_SCOPE.get(scope, NOTHING) for scope in caller.scopes))
+    limit = frozenset[Action]().union(*(LIMIT_OF_SCOPE.get(scope, NOTHING) for scope in caller.scopes))
     gives = limit | {Action.CALL_MODEL} if Scope.ADMIN in caller.scopes else limit
     is_owner = roles.is_owner and Scope.ADMIN in caller.scopes
     may_give = roles.everywhere & gives
