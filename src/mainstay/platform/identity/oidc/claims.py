@@ -32,7 +32,8 @@ def require_time(claims: Claims, now: float) -> float:
 
 def require_issuer(claims: Claims, issuers: Collection[str]) -> None:
     """Raise TokenRefusedError unless one of `issuers` has issued the token."""
-    if claims.get("iss") not in issuers:
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or issuer not in issuers:
         raise TokenRefusedError("The token is from another issuer than the one that it was asked of.")
 
 

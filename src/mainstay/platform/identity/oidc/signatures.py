@@ -71,7 +71,7 @@ def take_apart(token: bytes) -> Unverified:
     except ValueError as error:
         raise TokenRefusedError(f"The token cannot be read: {error}.") from None
     algorithm, kid, type_ = head.get("alg"), head.get("kid"), head.get("typ", "JWT")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise TokenRefusedError("The token is signed with an algorithm that is not accepted here, or not at all.")
     if "crit" in head or not isinstance(type_, str) or not (kid is None or isinstance(kid, str)):
         raise TokenRefusedError("The header of the token asks for what is not known here.")
