@@ -45,6 +45,7 @@ class Exchange:
         "_receive",
         "_send",
         "address",
+        "before_success",
         "began",
         "caller",
         "dialect",
@@ -88,6 +89,8 @@ class Exchange:
         self.streams_lines = False
         self.dialect: Dialect
         self.caller: Caller
+        self.before_success: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a success is told of: what was written is then in force here."""
         self.keeps_response = False
         self.response = b""
         """The body of the response, if it is kept."""
@@ -169,6 +172,8 @@ class Exchange:
         """Send a whole response."""
         if self.keeps_response:
             self.response = body
+        if self.before_success is not None and status < HTTPStatus.BAD_REQUEST:
+            await self.before_success()
         await self._start(status, [kind, (b"content-length", b"%d" % len(body)), *headers])
         self.is_complete = True
         await self._send({"type": "http.response.body", "body": body})

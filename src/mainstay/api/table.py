@@ -1,9 +1,10 @@
 """The route table: every address of the service, in one list."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
 
 from mainstay.api.dialects import AzureDialect, Dialect
+from mainstay.api.exchange import Exchange
 from mainstay.api.health import Health, Readiness
 from mainstay.api.model_calls import ModelCalls
 from mainstay.api.model_list import ModelLists
@@ -33,6 +34,8 @@ class Handlers:
     openapi: OpenApi
     groups: tuple[RouteGroup, ...] = ()
     """Administration, sign-in and provisioning, area by area."""
+    settle: Callable[[], Awaitable[None]] | None = None
+    """Puts in force, in every worker, what such a route has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,25 @@ def build_routes(handlers: Handlers, openai: Dialect, azure: AzureDialect) -> It
     """Yield every route."""
     yield from _operational(handlers, openai)
     for group in handlers.groups:
-        yield from group.routes(openai)
+        for route in group.routes(openai):
+            yield route if route.method == "GET" or handlers.settle is None else _settled(route, handlers.settle)
     for base in _OPENAI_BASES:
         yield from _model_routes(base, handlers, openai)
     yield from _model_routes(_AZURE_V1_BASE, handlers, azure)
     yield from _classic_routes(handlers, azure)
     for base, dialect in (("/v1", openai), (_AZURE_V1_BASE, azure), (_AZURE_CLASSIC, azure)):
         yield from _retired_routes(base, dialect)
+
+
+def _settled(route: Route, settle: Callable[[], Awaitable[None]]) -> Route:
+    """Return the route, made to tell of a success only when it is in force: whoever reads it can rely on it."""
+    handler = route.handler
+
+    async def handle(exchange: Exchange) -> None:
+        exchange.before_success = settle
+        await handler(exchange)
+
+    return replace(route, handler=handle)
 
 
 def _model_routes(base: str, handlers: Handlers, dialect: Dialect) -> Iterator[Route]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -28,17 +28,21 @@ from mainstay.migrations import ensure_current
 from mainstay.platform.audit.ledger import Ledger
 from mainstay.platform.engine.control_endpoints import ControlEndpoints
 from mainstay.platform.gateway import Router
+from mainstay.platform.gateway.stored.view import OrganisationTables
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.authorize import Authority
 from mainstay.platform.identity.change_feed import ChangeFeed
 from mainstay.platform.identity.directory import Directory
+from mainstay.platform.identity.key_use import KeyUse
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.metering.journal import Journal
+from mainstay.server.administration import Surroundings, build_administration, build_safeguards
 from mainstay.server.edge import Ground, build_doors, build_edge, build_sign_in, with_local_key
 from mainstay.server.engines import LocalEngines
 from mainstay.server.local_models import LocalModels
 from mainstay.server.metering import Metering, build_metering, open_books
 from mainstay.server.readiness import Readiness
+from mainstay.server.settling import Settle
 from mainstay.server.targets import build_table
 from mainstay.serving.account import Accounts
 from mainstay.serving.calls import Calls
@@ -56,12 +60,13 @@ class Parts:
     """What the worker's loop needs of all that was composed."""
 
     app: App
-    keyring: Keyring
     router: Router
     engines: LocalEngines
     readiness: Readiness
     calls: Calls
     metering: Metering
+    organisation_tables: OrganisationTables
+    settle: Settle
 
     def reload(self, settings: Settings) -> Settings:
         """Put new deployments, aliases and providers in force; open streams end on the old ones.
@@ -71,14 +76,25 @@ class Parts:
         self.engines.local = LocalModels.of(settings)  # models may have been pulled or added since
         settings = self.engines.local.complete(settings)
         self.router.replace(build_table(settings, kept=self.router.pools, local=self.engines.model))
+        self.organisation_tables.rebuild()  # their deployments may lead to what the file has changed
         self.metering.reload(settings)
         self.calls.log_prompts = settings.logging.log_prompts
         self.readiness.replace(self.engines.local.to_preload(settings))
         return settings
 
 
-async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: ControlEndpoints, local_key: str) -> Parts:
-    """Build everything; what must be closed is left to `stack`. Raises ConfigurationError and DatabaseError."""
+async def compose(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    endpoints: ControlEndpoints,
+    local_key: str,
+    tell_others: Callable[[], Awaitable[None]],
+) -> Parts:
+    """Build everything; what must be closed is left to `stack`. Raises ConfigurationError and DatabaseError.
+
+    `tell_others` has all workers, this one too, see what was written.
+    """
     clock = SystemClock()
     database = open_database(settings.database_url.reveal())
     stack.push_async_callback(database.aclose)
@@ -92,11 +108,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     doors = build_doors(settings, ground)
     stack.callback(doors.passwords.close)
     metering = build_metering(settings, ground)
-    changes = ChangeFeed(database, [directory, metering.allotments, *doors.views])
-    # The directory first: a key that is known but whose owner is not would be refused.
-    await changes.refresh()
-    await keyring.refresh()
-    await metering.spending.refresh()
+    safeguards = build_safeguards(settings, ground)
 
     local = LocalModels.of(settings)
     engines = LocalEngines(local, endpoints, settings.models)
@@ -104,6 +116,13 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     settings = local.complete(settings)
     router = Router(build_table(settings, kept={}, local=engines.model))
     stack.push_async_callback(router.aclose)
+    tables = OrganisationTables(database, safeguards.vault, router, safeguards.outbound)
+    changes = ChangeFeed(database, [directory, metering.allotments, tables, *doors.views])
+    # The directory first: a key that is known but whose owner is not would be refused.
+    await changes.refresh()
+    await keyring.refresh()
+    await metering.spending.refresh()
+    settle = Settle(changes, keyring, tell_others)
 
     journal = _open_journal(settings, ground, metering, stack)
     registry = CollectorRegistry()
@@ -112,13 +131,23 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     calls = Calls(router, metering.limiter, accounts, allotments=metering.allotments, authority=authority)
     calls.log_prompts = settings.logging.log_prompts
     openapi = OpenApi(__version__)
+    around = Surroundings(
+        ground=ground,
+        safeguards=safeguards,
+        doors=doors,
+        metering=metering,
+        keyring=keyring,
+        router=router,
+        installed_target=router.installed_target,
+    )
     handlers = Handlers(
         model_calls=ModelCalls(calls),
         model_lists=ModelLists(router, engines.capabilities, authority, created=int(time.time())),
         usage=UsageReports(database, clock),
         health=Health(readiness.waiting_for, _shown_metrics(registry)),
         openapi=openapi,
-        groups=build_sign_in(ground, doors),
+        groups=(*build_sign_in(ground, doors), *build_administration(settings, around)),
+        settle=settle,
     )
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
     routes = Routes(build_routes(handlers, openai, azure), openai, azure)
@@ -133,7 +162,8 @@ async def compose(settings: Settings, stack: AsyncExitStack, *, endpoints: Contr
     _run(changes.run, "change feed", stack)
     _run(metering.spending.run, "spending", stack)
     _run(readiness.run, "readiness", stack)
-    return Parts(app, keyring, router, engines, readiness, calls, metering)
+    _run(KeyUse(keyring, database, clock).run, "use of keys", stack)
+    return Parts(app, router, engines, readiness, calls, metering, tables, settle)
 
 
 def _shown_metrics(own: CollectorRegistry) -> CollectorRegistry:

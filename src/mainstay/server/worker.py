@@ -16,6 +16,7 @@ from mainstay.server.composition import Parts, compose
 from mainstay.server.listener import Listener
 from mainstay.settings import Settings
 
+_TELL_SECONDS = 5.0
 _LOG = logging.getLogger("mainstay.server")
 
 
@@ -41,7 +42,11 @@ class Worker:
             for engine in welcome["engines"]:
                 self._note_engine(engine)
             self._parts = await compose(
-                self._settings, stack, endpoints=self._endpoints, local_key=str(welcome["local_key"])
+                self._settings,
+                stack,
+                endpoints=self._endpoints,
+                local_key=str(welcome["local_key"]),
+                tell_others=self._tell_others,
             )
             self._is_composed.set()
             server = self._settings.server
@@ -77,7 +82,15 @@ class Worker:
     async def _keys_changed(self, connection: Connection, params: Params) -> Any:  # control calls carry JSON
         del connection, params
         await self._is_composed.wait()
-        await self._parts.keyring.refresh()
+        await self._parts.settle.refresh()
+
+    async def _tell_others(self) -> None:
+        """Have the supervisor tell every worker, this one too, that something was written."""
+        if self._connection is None or self._settings.server.workers == 1:
+            await self._parts.settle.refresh()
+            return
+        async with asyncio.timeout(_TELL_SECONDS):
+            await self._connection.call("keys_changed")
 
     def _note_engine(self, told: Params) -> None:
         endpoint = told["endpoint"]
