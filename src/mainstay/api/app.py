@@ -24,7 +24,7 @@ DRAIN = "mainstay.drain"
 """The message of the cancellation that ends what is still open when the grace period is over."""
 
 
-def _ignore_denial(exchange: Exchange, error: PermissionDeniedError) -> None:
+def ignore_denial(exchange: Exchange, route: Route, error: PermissionDeniedError) -> None:
     """Do nothing; the caller is told."""
 
 
@@ -38,7 +38,7 @@ class Edge:
     organisations: OrganisationHeader
     browsers: Browsers = field(default_factory=Browsers)
     addresses: ClientAddresses = field(default_factory=ClientAddresses)
-    on_denied: Callable[[Exchange, PermissionDeniedError], None] = _ignore_denial
+    on_denied: Callable[[Exchange, Route, PermissionDeniedError], None] = ignore_denial
     """Called when a known caller may not do what it asks for."""
 
 
@@ -92,18 +92,19 @@ class App:
     async def _admit(self, exchange: Exchange, route: Route) -> Resource | None:
         """Know the caller and authorise; return what is acted on."""
         edge = self._edge
-        caller = edge.authentication.find(exchange)
-        if caller is None:
-            caller = await edge.authentication.verify(exchange)
-        exchange.caller = caller
         try:
+            caller = edge.authentication.find(exchange)
+            if caller is None:
+                caller = await edge.authentication.verify(exchange)
+            exchange.caller = caller
             organisation = exchange.headers.get(ORGANISATION_HEADER)
             if organisation is not None:
                 exchange.caller = edge.organisations.enter(caller, organisation)
             resource = _resource(route, exchange)
             edge.authority.authorize(exchange.caller, route.action, resource)
         except PermissionDeniedError as error:
-            edge.on_denied(exchange, error)
+            if hasattr(exchange, "caller"):
+                edge.on_denied(exchange, route, error)
             raise
         return resource
 

@@ -165,6 +165,7 @@ class Authentication:
 
 
 def _checked(caller: Caller, exchange: Exchange) -> Caller:
+    exchange.caller = caller
     if caller.networks is not None and not is_allowed_from(caller, exchange.address):
         raise PermissionDeniedError(
             f"This key may not be used from {exchange.address[:50]}; its networks are limited.",

@@ -1,10 +1,11 @@
 """Builds what stands between the network and the routes: who is known and how, what browsers may do, what is live."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mainstay.api.app import Edge
+from mainstay.api.admin.requests import origin_of
+from mainstay.api.app import Edge, ignore_denial
 from mainstay.api.auth.door import Door
 from mainstay.api.auth.own import Own
 from mainstay.api.auth.pages import Pages
@@ -13,12 +14,14 @@ from mainstay.api.authentication import Authentication, Callers, TokenVerifier, 
 from mainstay.api.browsers import Browsers
 from mainstay.api.client_address import ClientAddresses
 from mainstay.api.cookies import Cookies
+from mainstay.api.exchange import Exchange
 from mainstay.api.live_calls import LiveCalls
 from mainstay.api.organisation_header import OrganisationHeader
-from mainstay.api.routes import RouteGroup
+from mainstay.api.routes import Route, RouteGroup
 from mainstay.kit.clock import Clock
 from mainstay.kit.database import Database
-from mainstay.platform.audit.events import ActorType
+from mainstay.kit.errors import PermissionDeniedError
+from mainstay.platform.audit.events import Act, Actor, ActorType, Event, Outcome
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.authorize import Authority
 from mainstay.platform.identity.caller import Caller, Scope
@@ -129,7 +132,13 @@ def build_sign_in(ground: Ground, doors: Doors) -> tuple[RouteGroup, ...]:
 
 
 def build_edge(
-    settings: Settings, ground: Ground, doors: Doors, *, callers: Callers, tokens: TokenVerifier | None = None
+    settings: Settings,
+    ground: Ground,
+    doors: Doors,
+    *,
+    callers: Callers,
+    tokens: TokenVerifier | None = None,
+    note_refusal: Callable[[Act, str, Event], None] | None = None,
 ) -> Edge:
     """Build the edge. `live_calls.run` must be kept running, and `live_calls.notice` told of every change."""
     authentication = Authentication(
@@ -142,7 +151,24 @@ def build_edge(
         organisations=OrganisationHeader(doors.projects),
         browsers=doors.browsers,
         addresses=ClientAddresses([ipaddress.ip_network(text) for text in settings.server.trusted_proxies]),
+        on_denied=ignore_denial if note_refusal is None else _auditing(note_refusal),
     )
+
+
+def _auditing(note: Callable[[Act, str, Event], None]) -> Callable[[Exchange, Route, PermissionDeniedError], None]:
+    """Return what writes denials to the audit log of the caller's organisation."""
+
+    def on_denied(exchange: Exchange, route: Route, error: PermissionDeniedError) -> None:
+        event = Event(
+            action="access.denied",
+            outcome=Outcome.DENIED,
+            details={"action": route.action.value, "method": route.method, "route": route.path, "why": error.code},
+        )
+        caller = exchange.caller
+        actor = Actor(type=caller.actor_type, id=caller.principal_id or caller.key_id, credential_id=caller.key_id)
+        note(Act(actor=actor, origin=origin_of(exchange)), caller.organisation_id, event)
+
+    return on_denied
 
 
 def with_local_key(callers: Callers, local_key: str) -> WithLocalKey:
