@@ -47,10 +47,22 @@ def clean_value(attribute: Attribute, value: object) -> Any:  # JSON of the attr
     # Members are counted in thousands; they are rows, and limited by the size of the body.
     if len(values) > VALUES_MAX and attribute.name != "members":
         raise InvalidValueError(f"{attribute.name} has {len(values)} values; {VALUES_MAX} are possible.")
-    cleaned = [one for one in (clean_one(attribute, item) for item in values) if one is not None]
+    cleaned = [one for one in (_clean_item(attribute, item) for item in values) if one is not None]
     if sum(isinstance(one, dict) and one.get("primary") is True for one in cleaned) > 1:
         raise InvalidValueError(f"Only one of {attribute.name} can be the primary one.")
     return cleaned or None
+
+
+def _clean_item(attribute: Attribute, item: object) -> Any:  # JSON of the attribute's type
+    """Return one of several values; one that says nothing that is known here is refused rather than overlooked."""
+    cleaned = clean_one(attribute, item)
+    if cleaned is None and isinstance(item, dict) and without_empty(item):
+        raise InvalidValueError(f"A value of {attribute.name} has none of: {', '.join(_names(attribute))}.")
+    return cleaned
+
+
+def _names(attribute: Attribute) -> list[str]:
+    return [child.name for child in attribute.children.values() if not child.is_read_only]
 
 
 def clean_one(attribute: Attribute, value: object) -> Any:  # JSON of the attribute's type

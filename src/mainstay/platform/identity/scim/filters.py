@@ -118,9 +118,18 @@ class Compiler:
 
     def _find(self, path: "AttrPath") -> Place | None:
         place = self.source.kind.find(path)
-        if place is None and not self.is_lenient:
-            raise InvalidFilterError(f"A {self.source.kind.name} has no attribute '{str(path)[:200]}'.", param="filter")
-        return place
+        if place is not None and self._is_stored(place):
+            return place
+        if self.is_lenient:
+            return None
+        what = "has no attribute" if place is None else "cannot be found by"
+        raise InvalidFilterError(f"A {self.source.kind.name} {what} '{str(path)[:200]}'.", param="filter")
+
+    def _is_stored(self, place: Place) -> bool:
+        """Whether the attribute is anywhere; some are made only when a resource is sent."""
+        key = _key(place)
+        is_made = place.attribute is not None and place.attribute.is_read_only
+        return not is_made or key in self.source.columns or key.partition(".")[0] in self.source.links
 
     def _present(self, path: "AttrPath") -> str:
         place = self._find(path)

@@ -83,10 +83,10 @@ def _take(membership: Membership, operation: Operation, attribute: Attribute) ->
         membership.add(ids)
     elif operation.verb is Verb.REPLACE:
         membership.replace(ids)
-    elif ids:
-        membership.remove(ids)
-    else:
+    elif operation.value is None:
         membership.replace([])
+    else:
+        membership.remove(ids)
 
 
 def _take_chosen(membership: Membership, operation: Operation, ids: list[str]) -> None:

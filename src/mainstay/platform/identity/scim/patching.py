@@ -163,10 +163,10 @@ def _many(before: list[Any], operation: Operation, attribute: Attribute) -> list
 
 
 def _without(before: list[Any], value: object, attribute: Attribute) -> list[Any]:
-    """Remove all values, or those that are listed, as Entra ID does for members."""
-    listed = clean_value(attribute, value)
-    if not listed:
+    """Remove all values, or only those that are listed, as Entra ID does for members."""
+    if value is None:
         return []
+    listed = clean_value(attribute, value) or []
     keys = [one.get("value", one) if isinstance(one, dict) else one for one in listed]
     return [one for one in before if (one.get("value", one) if isinstance(one, dict) else one) not in keys]
 
