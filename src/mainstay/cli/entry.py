@@ -19,6 +19,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("mainstay.cli.keys:keys", "Create, list and revoke API keys."),
     "deployments": ("mainstay.cli.deployments:deployments", "Show and check the names that callers use."),
     "usage": ("mainstay.cli.usage:usage", "Show usage by key, model and day."),
+    "audit": ("mainstay.cli.audit:audit", "Verify, export and list the audit log."),
+    "secrets": ("mainstay.cli.secrets:secrets", "Show and rotate the keys that stored secrets are sealed with."),
     "doctor": ("mainstay.cli.doctor:doctor", "Check the installation and say what to do."),
 }
 """Name of a command: where it is defined, and its line in the help."""

@@ -25,7 +25,7 @@ class SealedColumn:
     """A column that holds sealed text, so that it can be sealed anew with another key.
 
     `key` are the columns of the table's primary key; `purpose` is a format of those, such as
-    "providers.credentials/{id}". The table has a column organisation_id.
+    "providers.credentials/{id}", where bytes are in hexadecimal. The table has a column organisation_id.
     """
 
     table: str

@@ -33,6 +33,7 @@ _INSERT = (
     ":revoked_at_ms, :address, :user_agent, :digest)"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM sessions WHERE organisation_id = :organisation_id"  # noqa: S608 - constants only
+_IS_USER = "SELECT 1 FROM users WHERE organisation_id = :organisation_id AND principal_id = :id"
 _REVOKE = (
     "UPDATE sessions SET revoked_at_ms = :now_ms WHERE organisation_id = :organisation_id AND revoked_at_ms IS NULL"
 )
@@ -214,7 +215,8 @@ class Sessions:
         return session if session.revoked_at_ms is not None else msgspec.structs.replace(session, revoked_at_ms=now_ms)
 
     async def revoke_all(self, act: Act, organisation_id: str, principal_id: str, *, but: str | None = None) -> int:
-        """End every session of someone, except `but`; return how many there were."""
+        """End every session of a user, except `but`; return how many there were. Raises NotFoundError."""
+        principal_id = clean_id(principal_id)
         async with self._database.transaction() as transaction:
             changes = await end_sessions_of(transaction, organisation_id, principal_id, now_ms=self._now_ms(), but=but)
             if changes:
@@ -224,6 +226,8 @@ class Sessions:
                     details={"sessions": [session_id for _, session_id in changes]},
                 )
                 await self._acts.record(transaction, act, organisation_id, events=[event], changes=changes)
+            elif not await transaction.fetch(_IS_USER, {"organisation_id": organisation_id, "id": principal_id}):
+                raise NotFoundError(f"There is no user '{principal_id[:80]}'.")
         return len(changes)
 
     async def _end_replaced(self, transaction: Transaction, secret: bytes | None, now_ms: int) -> Sequence[Change]:

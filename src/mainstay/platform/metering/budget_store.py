@@ -1,5 +1,6 @@
 """Budgets that administrators set: tokens and money per day or month, and how much of them is used."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NoReturn
 
@@ -42,6 +43,8 @@ _UPDATE = (
     "WHERE organisation_id = :organisation_id AND id = :id"
 )
 _DELETE = "DELETE FROM budgets WHERE organisation_id = :organisation_id AND id = :id"
+
+_is_currency = re.compile("[A-Z]{3}").fullmatch
 
 BudgetAction = Literal["block", "warn"]
 
@@ -205,7 +208,7 @@ def _check(terms: Terms) -> None:
     if (terms.cost_nano is None) != (terms.currency is None):
         raise InvalidRequestError("'cost' and 'currency' belong together: give both, or none.", param="currency")
     currency = terms.currency
-    if currency is not None and not (len(currency) == 3 and currency.isascii() and currency.isupper()):
+    if currency is not None and _is_currency(currency) is None:
         raise InvalidRequestError("'currency' must be three capital letters such as EUR.", param="currency")
     if not 1 <= terms.warn_at_percent <= 100:
         raise InvalidRequestError("'warn_at_percent' must be between 1 and 100.", param="warn_at_percent")

@@ -111,7 +111,7 @@ class Rotation:
     async def _reseal(self, column: SealedColumn, row: Row, current: set[str], done: Resealed) -> None:
         organisation_id, sealed, *values = row
         key = dict(zip(column.key, values, strict=True))
-        purpose = column.purpose.format(**key)
+        purpose = column.purpose.format(**{name: _text(value) for name, value in key.items()})
         try:
             if sealed_by(bytes(sealed)) in current:
                 done.up_to_date += 1
@@ -151,3 +151,7 @@ class Rotation:
     def _file(self, root_key_id: str) -> str | None:
         path = self._root_keys.path_of(root_key_id)
         return None if path is None else str(path)
+
+
+def _text(value: Value) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
