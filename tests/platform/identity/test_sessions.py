@@ -179,7 +179,9 @@ async def test_all_sessions_of_someone_end_but_one(door: Door):
     await ring.reload()
     found = [ring.find(one.secret.encode()) is not None for one in (kept, lost, others)]
     assert found == [True, False, True]
-    assert await door.sessions.revoke_all(SYSTEM, "org_other", ann) == 0
+    for organisation_id, who in (("org_other", ann), (ORGANISATION, "user_none"), (ORGANISATION, "a\x00")):
+        with pytest.raises(NotFoundError):
+            await door.sessions.revoke_all(SYSTEM, organisation_id, who)
 
 
 async def test_a_deleted_users_sessions_are_forgotten(door: Door):
