@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mainstay.kit.errors import InvalidRequestError
 from mainstay.platform.audit.events import Act
+from mainstay.platform.identity.groups import Group
 from mainstay.platform.identity.scim.documents import clean
 from mainstay.platform.identity.scim.groups import ScimGroup, ScimGroups
 from mainstay.platform.identity.scim.memberships import MEMBERS, membership_of, take_members
@@ -215,7 +216,7 @@ def _show_user(context: Context, user: ScimUser) -> Shown:
             {"value": group_id, "$ref": f"{context.address}/Groups/{group_id}", "display": name, "type": "direct"}
             for group_id, name in user.groups
         ]
-    body["meta"] = _meta(context, "user", user.id, (user.created_at_ms, user.updated_at_ms), user.version)
+    body["meta"] = _meta(context.address, "user", user)
     return Shown(body, user.version)
 
 
@@ -227,19 +228,18 @@ def _show_group(context: Context, shown: ScimGroup) -> Shown:
             {"value": member_id, "$ref": f"{context.address}{_TYPES[kind][1]}{member_id}", "type": _TYPES[kind][0]}
             for member_id, kind in shown.members
         ]
-    body["meta"] = _meta(context, "group", group.id, (group.created_at_ms, group.updated_at_ms), group.version)
+    body["meta"] = _meta(context.address, "group", group)
     return Shown(body, group.version)
 
 
-def _meta(context: Context, type: str, id: str, times_ms: tuple[int, int], version: int) -> Json:
-    name, path = _TYPES[type]
-    created_ms, updated_ms = times_ms
+def _meta(address: str, kind: str, thing: ScimUser | Group) -> Json:
+    name, path = _TYPES[kind]
     return {
         "resourceType": name,
-        "created": _time(created_ms),
-        "lastModified": _time(updated_ms),
-        "location": f"{context.address}{path}{id}",
-        "version": f'W/"{version}"',
+        "created": _time(thing.created_at_ms),
+        "lastModified": _time(thing.updated_at_ms),
+        "location": f"{address}{path}{thing.id}",
+        "version": f'W/"{thing.version}"',
     }
 
 
