@@ -114,9 +114,9 @@ def build_doors(settings: Settings, ground: Ground) -> Doors:
     )
 
 
-def build_sign_in(ground: Ground, doors: Doors) -> tuple[RouteGroup, ...]:
-    """Build the routes and pages of signing in."""
-    door = Door(
+def build_door(ground: Ground, doors: Doors) -> Door:
+    """Build what the routes and the pages of signing in share."""
+    return Door(
         sessions=doors.sessions,
         ring=doors.ring,
         links=doors.links,
@@ -126,6 +126,11 @@ def build_sign_in(ground: Ground, doors: Doors) -> tuple[RouteGroup, ...]:
         authority=ground.authority,
         clock=ground.clock,
     )
+
+
+def build_sign_in(ground: Ground, doors: Doors) -> tuple[RouteGroup, ...]:
+    """Build the routes and pages of signing in."""
+    door = build_door(ground, doors)
     options = SignInOptions(ground.database)
     own = Own(door, ground.database)
     return SigningIn(door, options), own, Pages(door, own, options)
