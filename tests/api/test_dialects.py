@@ -14,7 +14,10 @@ from mainstay.kit.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from mainstay.platform.metering.limiter import Allowance, Remaining
+from mainstay.platform.metering.budget_counters import Budget, BudgetReachedError
+from mainstay.platform.metering.limiter import Allowance, Limiter, Remaining, Scope
+from mainstay.platform.metering.periods import Period
+from mainstay.testing.clock import StandingClock
 
 OPENAI, AZURE = Dialect("site-1"), AzureDialect("site-1")
 
@@ -82,6 +85,22 @@ def test_a_vendors_code_is_in_the_headers_for_azures_callers():
 
 def test_an_empty_quota_tells_the_sdk_not_to_try_again():
     assert headers(OPENAI, RateLimitedError("spent", code="insufficient_quota"))["x-should-retry"] == "false"
+
+
+def test_used_up_budget_looks_as_a_used_up_quota_of_the_vendor():
+    budget = Budget("budget_1", "user user_1", Period.DAY, tokens=10)
+    limiter = Limiter(StandingClock())
+    scopes = (Scope("user user_1", requests_per_minute=5, budgets=(budget,)),)
+    limiter.reserve(scopes, tokens=10).settle(10)
+    with pytest.raises(BudgetReachedError) as caught:
+        limiter.reserve(scopes, tokens=1)
+    told = body(OPENAI, caught.value)
+    assert (told["type"], told["code"], told["param"]) == ("insufficient_quota", "insufficient_quota", None)
+    assert told["message"].startswith("The daily budget of user user_1 is used up: 10 tokens.")
+    for dialect in (OPENAI, AZURE):
+        found = headers(dialect, caught.value)
+        assert found["x-should-retry"] == "false"
+        assert "retry-after" not in found
 
 
 @pytest.mark.parametrize(
