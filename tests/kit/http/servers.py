@@ -13,7 +13,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler, **options: object) -> AsyncIterator[Origin]:
+async def serving(handler: Handler, host: str = "127.0.0.1", **options: object) -> AsyncIterator[Origin]:
     """Run a handler for each connection; yields the origin."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -21,9 +21,9 @@ async def serving(handler: Handler, **options: object) -> AsyncIterator[Origin]:
             await handler(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, **options)
+    server = await asyncio.start_server(handle, host, 0, **options)
     try:
-        yield Origin(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        yield Origin(host=host, port=server.sockets[0].getsockname()[1])
     finally:
         server.close()
 

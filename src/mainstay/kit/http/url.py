@@ -56,7 +56,11 @@ class Url:
         """Return where a redirect to `location` leads. Raises InvalidRequestError."""
         if len(location) > MAX_URL_CHARACTERS or _UNSAFE.search(location):
             raise _invalid(location, "is too long or holds characters that no URL has")
-        return self.parse(urljoin(str(self), location))
+        try:
+            joined = urljoin(str(self), location)
+        except ValueError:
+            raise _invalid(location, "cannot be read") from None
+        return self.parse(joined)
 
     def __str__(self) -> str:
         return f"{self.origin}{self.target}"
