@@ -13,7 +13,7 @@ from mainstay.platform.metering.limiter import Limiter, Scope
 from mainstay.platform.metering.periods import Period
 from mainstay.platform.metering.scope_refs import ScopeRef, ScopeType
 from mainstay.platform.metering.spending import Spending
-from mainstay.platform.metering.spent import read_spent
+from mainstay.platform.metering.spent import read_spent, take_over
 
 GroupsOf = Callable[[str], tuple[str, ...]]
 """All groups of a principal, those that its groups are in too."""
@@ -61,8 +61,15 @@ class Allotment:
 class _Rules:
     """What was set for one scope."""
 
+    limit_id: str = ""
     per_minute: PerMinute = _UNLIMITED
     budgets: tuple[Budget, ...] = ()
+
+    def without(self, id_: str) -> "_Rules":
+        """Return what is left without one limit or budget."""
+        if id_ == self.limit_id:
+            return _Rules(budgets=self.budgets)
+        return replace(self, budgets=tuple(budget for budget in self.budgets if budget.id != id_))
 
 
 _NO_RULES = _Rules()
@@ -90,8 +97,7 @@ class Allotments:
         self._clock = clock
         self._groups_of = groups_of
         self._of_a_key = of_a_key
-        self._limits: dict[str, tuple[_Place, PerMinute]] = {}
-        self._budgets: dict[str, tuple[_Place, Budget]] = {}
+        self._places: dict[str, _Place] = {}
         self._rules: dict[_Place, _Rules] = {}
         self._of_callers: dict[str, tuple[Caller, Allotment]] = {}
 
@@ -113,8 +119,9 @@ class Allotments:
 
     def budget(self, budget_id: str) -> Budget | None:
         """Return a budget that is in force."""
-        found = self._budgets.get(budget_id)
-        return None if found is None else found[1]
+        place = self._places.get(budget_id)
+        found = () if place is None else self._rules[place].budgets
+        return next((budget for budget in found if budget.id == budget_id), None)
 
     def note_recorded(self, spending: Spending) -> None:
         """Note that calls of this process have reached the database."""
@@ -128,8 +135,8 @@ class Allotments:
         limits = await self._database.fetch(_LIMITS)
         budgets = await self._database.fetch(_BUDGETS)
         await self._load_spent(None)
-        gone = self._budgets.keys() - {row[0] for row in budgets}
-        self._limits, self._budgets, self._rules = {}, {}, {}
+        gone = self._places.keys() - {row[0] for row in budgets}
+        self._places, self._rules = {}, {}
         self._put(limits, budgets)
         self._counters.forget(gone)
 
@@ -141,16 +148,14 @@ class Allotments:
         budgets = await self._fetch(_BUDGETS, budget_ids)
         await self._load_spent(budget_ids)
         self._put(limits, budgets, gone=limit_ids | budget_ids)
-        self._counters.forget(budget_ids - self._budgets.keys())
+        self._counters.forget(budget_ids - self._places.keys())
         self._counters.tell_again(budget_ids)
 
     async def _load_spent(self, budget_ids: Iterable[str] | None) -> None:
         """Let the counters know what budgets have used before they are put in force."""
         async with self.recording:
             for spent in await read_spent(self._database, self._clock.wall(), budget_ids):
-                self._counters.rebase(
-                    spent.budget_id, first_day=spent.first_day, tokens=spent.tokens, cost_nano=spent.cost_nano
-                )
+                take_over(self._counters, spent)
 
     async def _fetch(self, select: str, ids: frozenset[str]) -> list[Row]:
         rows: list[Row] = []
@@ -164,35 +169,29 @@ class Allotments:
 
     def _put(self, limits: Iterable[Row], budgets: Iterable[Row], *, gone: frozenset[str] = frozenset()) -> None:
         """Put rows in force in place of those that are `gone`; in one go, as calls may come at any time."""
-        places: set[_Place] = set()
-        for held in (self._limits, self._budgets):
-            places |= {held.pop(id_)[0] for id_ in gone if id_ in held}
+        for id_ in gone & self._places.keys():
+            place = self._places.pop(id_)
+            self._rules[place] = self._rules[place].without(id_)
         for id_, *where, requests, tokens in limits:
-            self._limits[id_] = (_place(where), PerMinute(requests, tokens))
-            places.add(_place(where))
+            place = self._places[id_] = _place(where)
+            rules = self._rules.get(place, _NO_RULES)
+            self._rules[place] = replace(rules, limit_id=id_, per_minute=PerMinute(requests, tokens))
         for row in budgets:
-            self._budgets[row[0]] = (_place(row[1:4]), _budget(row))
-            places.add(_place(row[1:4]))
-        self._rules = {place: rules for place, rules in self._rules.items() if place not in places}
-        for place, per_minute in self._limits.values():
-            if place in places:
-                self._rules[place] = _Rules(per_minute)
-        for place, budget in self._budgets.values():
-            if place in places:
-                rules = self._rules.get(place, _NO_RULES)
-                self._rules[place] = replace(rules, budgets=(*rules.budgets, budget))
+            place = self._places[row[0]] = _place(row[1:4])
+            rules = self._rules.get(place, _NO_RULES)
+            self._rules[place] = replace(rules, budgets=(*rules.budgets, _budget(row)))
         self._of_callers = {}
 
     def _make(self, caller: Caller) -> Allotment:
         organisation_id, principal_id = caller.organisation_id, caller.principal_id
         group_ids = () if principal_id is None else self._groups_of(principal_id)
         if len(group_ids) > GROUPS_MAX:
-            has_none = {id_: (organisation_id, ScopeType.GROUP, id_) not in self._rules for id_ in group_ids}
+            has_none = {id_: self._scope(organisation_id, _group(id_), None) is None for id_ in group_ids}
             group_ids = tuple(sorted(group_ids, key=lambda id_: (has_none[id_], id_))[:GROUPS_MAX])
         refs = [ScopeRef(type=ScopeType.ORGANISATION, id=organisation_id)]
         if caller.project_id:
             refs.append(ScopeRef(type=ScopeType.PROJECT, id=caller.project_id))
-        refs += (ScopeRef(type=ScopeType.GROUP, id=group_id) for group_id in group_ids)
+        refs += (_group(group_id) for group_id in group_ids)
         if principal_id is not None:
             refs.append(ScopeRef(type=ScopeType.USER, id=principal_id))
         refs.append(ScopeRef(type=ScopeType.KEY, id=caller.key_id))
@@ -226,6 +225,10 @@ class Allotments:
         if per_minute == _UNLIMITED and not rules.budgets:
             return None
         return Scope(str(ref), per_minute.requests, per_minute.tokens, rules.budgets)
+
+
+def _group(group_id: str) -> ScopeRef:
+    return ScopeRef(type=ScopeType.GROUP, id=group_id)
 
 
 def _place(values: Iterable[str]) -> _Place:

@@ -7,6 +7,7 @@ open, and what the other workers let through between two looks.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from mainstay.kit.errors import RateLimitedError
@@ -14,6 +15,13 @@ from mainstay.platform.metering.periods import Calendar, Period, next_first_day,
 from mainstay.platform.metering.prices import NANO
 
 _HELD_RETRY_SECONDS: Final = 1.0
+
+
+class Notice(StrEnum):
+    """What is told of a budget, once in each period; the values are actions in the audit log."""
+
+    THRESHOLD_REACHED = "budget.threshold_reached"
+    USED_UP = "budget.used_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class BudgetCounter:
         self.pending_tokens = self.pending_cost = 0
         self.held_tokens = self.held_cost = 0
         self.has_refused = False
-        self.told: set[str] = set()
+        self.told: set[Notice] = set()
         """Which notices were given."""
 
     @property
@@ -131,11 +139,16 @@ class BudgetCounters:
         """Return the counter of the period that `wall` is in; a new one when a period begins."""
         return self._at(budget.id, self._calendar.first_day(budget.period, wall))
 
-    def rebase(self, budget_id: str, *, first_day: int, tokens: int, cost_nano: int) -> None:
-        """Take over what the database holds for a period, the calls of this worker that are recorded included."""
+    def rebase(
+        self, budget_id: str, *, first_day: int, tokens: int, cost_nano: int, told: Iterable[Notice] = ()
+    ) -> None:
+        """Take over what the database holds for a period: the calls of this worker that are recorded included, and
+        the notices that any worker has given.
+        """
         counter = self._at(budget_id, first_day)
         if counter.first_day == first_day:
             counter.recorded_tokens, counter.recorded_cost = tokens, cost_nano
+            counter.told.update(told)
 
     def note_recorded(self, budget: Budget, *, day: int, tokens: int, cost_nano: int) -> None:
         """Note that calls of this worker, begun on `day`, have reached the database."""

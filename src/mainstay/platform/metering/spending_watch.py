@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -11,23 +11,21 @@ from mainstay.kit.database import Database, DatabaseError
 from mainstay.platform.audit.events import SYSTEM, Event, Target
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.metering.allotments import Allotments
-from mainstay.platform.metering.budget_counters import Budget, BudgetCounter, BudgetCounters
+from mainstay.platform.metering.budget_counters import Budget, BudgetCounter, BudgetCounters, Notice
 from mainstay.platform.metering.prices import NANO
 from mainstay.platform.metering.scope_refs import ScopeRef, ScopeType
-from mainstay.platform.metering.spent import Spent, read_changed
+from mainstay.platform.metering.spent import read_changed, take_over
 
 POLL_SECONDS = 1.0
-THRESHOLD_REACHED = "budget.threshold_reached"
-USED_UP = "budget.used_up"
 
 _LOG = logging.getLogger(__name__)
 # Whoever changes the row first gives the notice; the others find nothing to change.
 _MARK = {
-    THRESHOLD_REACHED: (
+    Notice.THRESHOLD_REACHED: (
         "UPDATE budgets SET warned_in_day = :day WHERE id = :id AND (warned_in_day IS NULL OR warned_in_day < :day) "
         "RETURNING organisation_id, scope_type, scope_id"
     ),
-    USED_UP: (
+    Notice.USED_UP: (
         "UPDATE budgets SET used_up_in_day = :day WHERE id = :id AND (used_up_in_day IS NULL OR used_up_in_day < :day) "
         "RETURNING organisation_id, scope_type, scope_id"
     ),
@@ -37,13 +35,16 @@ _MARK = {
 class BudgetNotice(msgspec.Struct, frozen=True, kw_only=True):
     """A budget runs low, or has no room for another call. Told once in a period, by one worker."""
 
-    action: str
+    action: Notice
     budget_id: str
     organisation_id: str
     scope: ScopeRef
     percent: int
     first_day: int
     """The first day of the period, since 1970-01-01."""
+
+
+OnNotice = Callable[[BudgetNotice], None]
 
 
 class SpendingWatch:
@@ -59,7 +60,7 @@ class SpendingWatch:
         clock: Clock,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        self.on_notice: list[Callable[[BudgetNotice], None]] = []
+        self.on_notice: list[OnNotice] = []
         """Called after a notice is in the audit log."""
         self._database = database
         self._allotments = allotments
@@ -75,7 +76,8 @@ class SpendingWatch:
         wall = self._clock.wall()
         async with self._allotments.recording:
             newest, changed = await read_changed(self._database, wall, self._revision)
-            self._rebase(changed)
+            for spent in changed:
+                take_over(self._counters, spent)
         for budget_id in {spent.budget_id for spent in changed} | self._counters.refused:
             await self._consider(budget_id)
         self._revision = newest
@@ -95,12 +97,6 @@ class SpendingWatch:
                     _LOG.warning("budgets: The database answers again.")
                 self._is_reachable = True
 
-    def _rebase(self, changed: Iterable[Spent]) -> None:
-        for spent in changed:
-            self._counters.rebase(
-                spent.budget_id, first_day=spent.first_day, tokens=spent.tokens, cost_nano=spent.cost_nano
-            )
-
     async def _consider(self, budget_id: str) -> None:
         """Give the notices that are due and were not given."""
         budget, counter = self._allotments.budget(budget_id), self._counters.get(budget_id)
@@ -108,15 +104,15 @@ class SpendingWatch:
             percent = counter.percent_of(budget)
             is_refused = budget_id in self._counters.refused
             for action, is_due in (
-                (THRESHOLD_REACHED, is_refused or percent >= budget.warn_at_percent),
-                (USED_UP, is_refused or percent >= 100),
+                (Notice.THRESHOLD_REACHED, is_refused or percent >= budget.warn_at_percent),
+                (Notice.USED_UP, is_refused or percent >= 100),
             ):
                 if is_due and action not in counter.told:
                     await self._give(action, budget, counter)
                     counter.told.add(action)
         self._counters.refused.discard(budget_id)
 
-    async def _give(self, action: str, budget: Budget, counter: BudgetCounter) -> None:
+    async def _give(self, action: Notice, budget: Budget, counter: BudgetCounter) -> None:
         used: dict[str, object] = {"tokens": counter.used_tokens}
         if budget.cost_nano is not None:
             used |= {"cost": counter.used_cost / NANO, "currency": budget.currency}

@@ -5,19 +5,21 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from mainstay.kit.database import Database, Row, Value
+from mainstay.platform.metering.budget_counters import BudgetCounters, Notice
 from mainstay.platform.metering.periods import Calendar, Period, next_first_day
 from mainstay.platform.metering.spending import REVISION
 
 _IDS_PER_QUERY = 500
 _JOIN = "ON s.organisation_id = b.organisation_id AND s.scope_type = b.scope_type AND s.scope_id = b.scope_id"
 _SPENT = (
-    "SELECT b.id, b.period, SUM(s.tokens), SUM(CASE WHEN s.currency = b.currency THEN s.cost_nano ELSE 0 END) "  # noqa: S608 - constants only
+    "SELECT b.id, b.period, SUM(s.tokens), SUM(CASE WHEN s.currency = b.currency THEN s.cost_nano ELSE 0 END), "  # noqa: S608 - constants only
+    "b.warned_in_day, b.used_up_in_day "
     f"FROM budgets b LEFT JOIN spending s {_JOIN} "
     "AND s.day >= CASE WHEN b.period = 'day' THEN CAST(:today AS INTEGER) ELSE CAST(:month AS INTEGER) END "
     "AND s.day < CASE WHEN b.period = 'day' THEN CAST(:tomorrow AS INTEGER) ELSE CAST(:next_month AS INTEGER) END "
     "WHERE "
 )
-_GROUP = " GROUP BY b.id, b.period"
+_GROUP = " GROUP BY b.id, b.period, b.warned_in_day, b.used_up_in_day"
 _CHANGED = f"b.id IN (SELECT b.id FROM spending s JOIN budgets b {_JOIN} WHERE s.revision > :known)"  # noqa: S608 - constants only
 
 
@@ -29,6 +31,8 @@ class Spent(msgspec.Struct, frozen=True, gc=False):
     first_day: int
     tokens: int
     cost_nano: int
+    told: tuple[Notice, ...] = ()
+    """The notices that were given in this period."""
 
 
 async def read_spent(database: Database, wall: float, budget_ids: Iterable[str] | None = None) -> list[Spent]:
@@ -56,6 +60,17 @@ async def read_changed(database: Database, wall: float, known: int) -> tuple[int
     return int(newest), await _read(database, wall, _CHANGED, {"known": known})
 
 
+def take_over(counters: BudgetCounters, spent: Spent) -> None:
+    """Let the counters of this process know."""
+    counters.rebase(
+        spent.budget_id,
+        first_day=spent.first_day,
+        tokens=spent.tokens,
+        cost_nano=spent.cost_nano,
+        told=spent.told,
+    )
+
+
 async def _read(database: Database, wall: float, where: str, values: dict[str, Value] | None = None) -> list[Spent]:
     first_days = {period: Calendar().first_day(period, wall) for period in Period}
     today, month = first_days[Period.DAY], first_days[Period.MONTH]
@@ -73,7 +88,10 @@ async def _read(database: Database, wall: float, where: str, values: dict[str, V
 
 
 def _spent(rows: Sequence[Row], first_days: dict[Period, int]) -> list[Spent]:
-    return [
-        Spent(id_, Period(period), first_days[Period(period)], int(tokens or 0), int(cost_nano or 0))
-        for id_, period, tokens, cost_nano in rows
-    ]
+    found = []
+    for id_, period, tokens, cost_nano, warned_in_day, used_up_in_day in rows:
+        first_day = first_days[Period(period)]
+        marks = ((Notice.THRESHOLD_REACHED, warned_in_day), (Notice.USED_UP, used_up_in_day))
+        told = tuple(notice for notice, day in marks if day == first_day)
+        found.append(Spent(id_, Period(period), first_day, int(tokens or 0), int(cost_nano or 0), told))
+    return found
