@@ -117,6 +117,7 @@ async def compose(
     router = Router(build_table(settings, kept={}, local=engines.model))
     stack.push_async_callback(router.aclose)
     tables = OrganisationTables(database, safeguards.vault, router, safeguards.outbound)
+    stack.push_async_callback(tables.aclose)
     changes = ChangeFeed(database, [directory, metering.allotments, tables, *doors.views])
     # The directory first: a key that is known but whose owner is not would be refused.
     await changes.refresh()
