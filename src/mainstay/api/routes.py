@@ -68,6 +68,13 @@ class Route:
     status: int = 200
     """Of a success."""
     query: tuple[str, ...] = ()
+    is_visit_that_changes: bool = False
+    """Whether a GET changes something, as coming back from an identity provider does."""
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether a success must be in force before it is told of."""
+        return self.method != "GET" or self.is_visit_that_changes
 
 
 class Router:

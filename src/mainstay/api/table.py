@@ -64,7 +64,7 @@ def build_routes(handlers: Handlers, openai: Dialect, azure: AzureDialect) -> It
     yield from _operational(handlers, openai)
     for group in handlers.groups:
         for route in group.routes(openai):
-            yield route if route.method == "GET" or handlers.settle is None else _settled(route, handlers.settle)
+            yield route if handlers.settle is None else settled(route, handlers.settle)
     for base in _OPENAI_BASES:
         yield from _model_routes(base, handlers, openai)
     yield from _model_routes(_AZURE_V1_BASE, handlers, azure)
@@ -73,8 +73,10 @@ def build_routes(handlers: Handlers, openai: Dialect, azure: AzureDialect) -> It
         yield from _retired_routes(base, dialect)
 
 
-def _settled(route: Route, settle: Callable[[], Awaitable[None]]) -> Route:
-    """Return the route, made to tell of a success only when it is in force: whoever reads it can rely on it."""
+def settled(route: Route, settle: Callable[[], Awaitable[None]]) -> Route:
+    """Return the route, made to tell of a change only when it is in force: whoever reads it can rely on it."""
+    if not route.changes_something:
+        return route
     handler = route.handler
 
     async def handle(exchange: Exchange) -> None:

@@ -55,6 +55,7 @@ class ProviderSignInRoutes:
             summary="Come back from an identity provider.",
             query=("code", "state", "iss", "error"),
             status=303,
+            is_visit_that_changes=True,
         )
 
     async def start(self, exchange: Exchange) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.platform.identity.oidc.house import House, build_house
+from tests.platform.identity.oidc.mock_provider import MockProvider, Signer, providing
 
 from mainstay.kit.database import Database
 from mainstay.testing.clock import StandingClock
-from tests.platform.identity.oidc.house import House, build_house
-from tests.platform.identity.oidc.mock_provider import MockProvider, Signer, providing
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.platform.identity.oidc.mock_provider import CLIENT, SECRET, MockProvider
+
 from mainstay.kit.database import Database
 from mainstay.kit.http import Outbound
 from mainstay.platform.audit.events import SYSTEM, Origin
@@ -31,7 +33,6 @@ from mainstay.platform.identity.stored_provider import Ceiling, IdentityProvider
 from mainstay.platform.identity.throttle import Throttle
 from mainstay.platform.identity.users import NewUser, Users
 from mainstay.testing.clock import StandingClock
-from tests.platform.identity.oidc.mock_provider import CLIENT, SECRET, MockProvider
 
 HERE = "org_default"
 PUBLIC_URL = "https://ai.example.com"
@@ -119,9 +120,7 @@ class House:
         self, provider: IdentityProvider, answer: dict[str, str], cookie: str | None, origin: Origin = BROWSER
     ) -> SignedIn:
         """End a sign-in."""
-        return await self.sign_in.finish(
-            CameBack(provider_id=provider.id, answer=answer, cookie=cookie, origin=origin)
-        )
+        return await self.sign_in.finish(CameBack(provider_id=provider.id, answer=answer, cookie=cookie, origin=origin))
 
     async def go(self, provider: IdentityProvider, mock: MockProvider) -> SignedIn:
         """Sign in from start to end."""

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from joserfc import jwk, jws
-
 from tests.kit.http.servers import read_request, serving
 
 CLIENT = "mainstay"
@@ -70,7 +69,7 @@ class MockProvider:
         self.requests: list[str] = []
         self.answers: dict[str, Callable[[], Answer]] = {}
         self.claims: Callable[[dict[str, Any]], dict[str, Any]] = lambda claims: claims
-        self.id_token: Callable[[dict[str, Any]], str] = lambda claims: self.signer.sign(claims)
+        self.id_token: Callable[[dict[str, Any]], str] = self.signer.sign
         self.userinfo: dict[str, Any] = {"sub": SUBJECT}
 
     def authorize(self, url: str) -> dict[str, str]:
@@ -78,7 +77,9 @@ class MockProvider:
         parts = urlsplit(url)
         assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{self.issuer}/authorize"
         asked = dict(parse_qsl(parts.query))
-        assert asked["tenant"] == "1" and asked["response_type"] == "code" and asked["client_id"] == CLIENT
+        assert asked["tenant"] == "1"
+        assert asked["response_type"] == "code"
+        assert asked["client_id"] == CLIENT
         code = f"code-{len(self.codes)}"
         self.codes[code] = asked
         return {"code": code, "state": asked["state"], "iss": self.issuer}

@@ -6,11 +6,11 @@ import hmac
 import json
 
 import pytest
+from tests.platform.identity.oidc.house import HERE, build_house
+from tests.platform.identity.oidc.mock_provider import CLIENT, SUBJECT, Signer, providing
 
 from mainstay.kit.errors import MainstayError, UnauthenticatedError
 from mainstay.testing.clock import StandingClock
-from tests.platform.identity.oidc.house import HERE, build_house
-from tests.platform.identity.oidc.mock_provider import CLIENT, SUBJECT, Signer, providing
 
 AUDIENCE = "api://mainstay"
 
@@ -217,17 +217,20 @@ async def test_none_of_the_forged_tokens_is_accepted_while_the_good_one_is(wired
         try:
             await house.tokens.verify(forge(forger).encode("utf-8"))
         except UnauthenticatedError as error:
-            assert error.status == 401 and "Traceback" not in error.message
+            assert error.status == 401
+            assert "Traceback" not in error.message
         except MainstayError as error:
             excuses.append((name, error.message))
         else:
             accepted.append(name)
-    assert accepted == [] and excuses == []
+    assert accepted == []
+    assert excuses == []
     assert watched.asked == 0
     assert len(house.tokens) == 0
     assert not any("evil" in request for request in mock.requests)
     caller = await house.tokens.verify(forger.good.encode())
-    assert caller.principal_id == user_id and watched.asked == 1
+    assert caller.principal_id == user_id
+    assert watched.asked == 1
 
 
 async def test_many_unknown_key_ids_fetch_the_keys_once(wired, stranger):

@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
+from tests.platform.identity.oidc.house import HERE
+from tests.platform.identity.oidc.mock_provider import CLIENT, SUBJECT
+from tests.platform.identity.trail import actions, audited, make_owner
 
 from mainstay.kit.errors import MainstayError, RateLimitedError
 from mainstay.platform.audit.events import SYSTEM, Origin
 from mainstay.platform.identity.principals import PrincipalStatus
 from mainstay.platform.identity.users import UserChanges
-from tests.platform.identity.oidc.house import HERE
-from tests.platform.identity.oidc.mock_provider import CLIENT, SUBJECT
-from tests.platform.identity.trail import actions, audited, make_owner
 
 
 def _with(**more):
@@ -50,7 +50,9 @@ FAULTS = {
     ),
     "keys that cannot be had": lambda mock, stranger: mock.answers.update({"/keys": lambda: (503, {})}),
     "keys for encryption only": lambda mock, stranger: mock.keys[0].update(use="enc"),
-    "a secret as a key": lambda mock, stranger: mock.keys.__setitem__(0, {"kty": "oct", "k": "c2VjcmV0", "kid": "first"}),
+    "a secret as a key": lambda mock, stranger: mock.keys.__setitem__(
+        0, {"kty": "oct", "k": "c2VjcmV0", "kid": "first"}
+    ),
 }
 
 
@@ -146,14 +148,16 @@ async def test_someone_new_becomes_a_member_and_is_signed_in(house, mock):
     provider = await house.add_provider(mock.issuer, creates_users=True)
     signed_in = await house.go(provider, mock)
     user = await house.users.find_by_email(HERE, "ann@example.com")
-    assert user is not None and user.name == "Ann"
+    assert user is not None
+    assert user.name == "Ann"
     assert signed_in.return_to == "/after"
     assert signed_in.begun.session.principal_id == user.id
     assert signed_in.begun.session.method == provider.id
     assert "models:call" in house.authority.roles_of(HERE, user.id).everywhere
     done = (await actions(house.database))[-4:]
     assert done == ["user.created", "identity.linked", "binding.created", "session.created"]
-    assert CLIENT not in str(mock.requests) and "secret" not in str(await audited(house.database))
+    assert CLIENT not in str(mock.requests)
+    assert "secret" not in str(await audited(house.database))
 
 
 async def test_the_second_sign_in_finds_the_same_user_whatever_address_he_has_then(house, mock):
@@ -171,7 +175,8 @@ async def test_first_sign_ins_at_the_same_moment_make_one_user(house, mock):
     provider = await house.add_provider(mock.issuer, creates_users=True)
     done = await asyncio.gather(*(house.go(provider, mock) for _ in range(6)))
     assert len({one.begun.session.principal_id for one in done}) == 1
-    assert await house.count("users") == 1 and await house.count("sessions") == 6
+    assert await house.count("users") == 1
+    assert await house.count("sessions") == 6
 
 
 PERSONS = {
@@ -197,7 +202,8 @@ async def test_an_account_is_linked_only_by_a_proven_address_in_a_verified_domai
     with pytest.raises(MainstayError) as refused:
         await house.go(provider, mock)
     assert refused.value.code in ("email_not_verified", "domain_not_verified")
-    assert await house.count("identities") == 0 and await house.count("users") == 1
+    assert await house.count("identities") == 0
+    assert await house.count("users") == 1
 
 
 async def test_a_domain_of_another_organisation_does_not_count(house, mock, other_tenant):
@@ -295,7 +301,8 @@ async def test_what_the_id_token_leaves_out_is_read_from_userinfo(house, mock):
     mock.userinfo |= {"email": "ann@example.com", "email_verified": True, "name": "Ann U."}
     await house.go(provider, mock)
     user = await house.users.find_by_email(HERE, "ann@example.com")
-    assert user is not None and user.name == "Ann U."
+    assert user is not None
+    assert user.name == "Ann U."
 
 
 async def test_a_policy_says_with_which_provider_people_sign_in(house, mock):

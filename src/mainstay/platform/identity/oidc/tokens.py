@@ -6,6 +6,7 @@ remembered by a part of itself.
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mainstay.kit.clock import Clock
@@ -79,6 +80,8 @@ class TokenVerifier:
         self._rules = rules
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
         self._generation = 0
+        self.settle: Callable[[], Awaitable[None]] | None = None
+        """Called when a token has made a user, so that the user is known before the call goes on."""
         registry.on_change.append(self._forget)
 
     def __len__(self) -> int:
@@ -170,10 +173,14 @@ class TokenVerifier:
             return str(rows[0][0])
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._make_known(provider, person)
+                user_id = await self._make_known(provider, person)
             except ConflictError:
                 if attempt == _ATTEMPTS - 1:
                     raise
+            else:
+                if self.settle is not None:
+                    await self.settle()
+                return user_id
         raise AssertionError("unreachable")
 
     async def _make_known(self, provider: IdentityProvider, person: Person) -> str:
