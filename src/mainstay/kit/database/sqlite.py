@@ -27,6 +27,9 @@ from mainstay.kit.errors import ConflictError
 
 READERS_MAX = 4
 BUSY_TIMEOUT_SECONDS = 10.0
+JOURNAL = "PRAGMA journal_mode = WAL"
+SYNCHRONOUS = "PRAGMA synchronous = FULL"
+"""What is committed is on the disk. A test cuts the power at every write with these, and with less."""
 _SWITCH_PAUSE_SECONDS = 0.02
 
 
@@ -106,7 +109,7 @@ class SQLiteDatabase:
         try:
             await connection
             await _switch_to_wal(connection)
-            await connection.execute("PRAGMA synchronous = FULL")
+            await connection.execute(SYNCHRONOUS)
             await connection.execute("PRAGMA foreign_keys = ON")
             if is_reader:
                 await connection.execute("PRAGMA query_only = ON")
@@ -124,7 +127,7 @@ async def _switch_to_wal(connection: aiosqlite.Connection) -> None:
     deadline = asyncio.get_running_loop().time() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
-            await connection.execute("PRAGMA journal_mode = WAL")
+            await connection.execute(JOURNAL)
         except sqlite3.OperationalError as error:
             is_busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             if not is_busy or asyncio.get_running_loop().time() > deadline:
