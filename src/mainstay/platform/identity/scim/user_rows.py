@@ -5,7 +5,7 @@ the address and the shown name. A user that no directory has written to yet show
 by its address, so that a directory can take it over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -98,6 +98,13 @@ def user_of(row: Row) -> ScimUser:
         is_active=is_active,
         document=document,
     )
+
+
+def written(values: Mapping[str, Value], *, version: int, created_at_ms: int) -> ScimUser:
+    """Make a user of the columns that have been written."""
+    names = ("id", "name", "status", "created_at_ms", "now_ms", "version", "email", "user_name", "external_id")
+    known = {**values, "version": version, "created_at_ms": created_at_ms}
+    return user_of((*(known[name] for name in names), known["attributes"]))
 
 
 def values_of(document: Json, before: ScimUser | None = None) -> dict[str, Value]:

@@ -27,7 +27,7 @@ from mainstay.platform.identity.scim.errors import UniquenessError
 from mainstay.platform.identity.scim.filters import Compiler
 from mainstay.platform.identity.scim.json_sql import JsonSql
 from mainstay.platform.identity.scim.queries import Found, Query, select
-from mainstay.platform.identity.scim.user_rows import USERS, ScimUser, source, user_of, values_of
+from mainstay.platform.identity.scim.user_rows import USERS, ScimUser, source, user_of, values_of, written
 from mainstay.platform.identity.scim.vocabulary import Json, Kind
 
 _SELECT = f"SELECT {USERS.columns} FROM {USERS.tables} AND p.id = :id"  # noqa: S608 - constants only
@@ -94,7 +94,7 @@ class ScimUsers:
             await insert_principal(transaction, values)
             if not await transaction.fetch(_INSERT, values):
                 raise _taken()
-            user = await self._read(transaction, values)
+            user = written(values, version=1, created_at_ms=now_ms)
             await self._acts.record(
                 transaction,
                 act,
@@ -179,7 +179,7 @@ class ScimUsers:
                 if is_deactivated and not keeps_owner:
                     raise _TakesSomeoneAwayError
                 changes = await self._write(transaction, before, values, is_deactivated=is_deactivated)
-            after = await self._read(transaction, values)
+            after = written(values, version=before.version + 1, created_at_ms=before.created_at_ms)
             await self._acts.record(transaction, act, organisation_id, events=[_event(before, after)], changes=changes)
         return after
 
