@@ -1,4 +1,4 @@
-"""What `mainstay run` prints: the address, the first key, and three examples that work as pasted."""
+"""What `mainstay run` prints: the address, the first key and sign-in, and three examples that work as pasted."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ END"""
 _UV = Path(".tools")
 
 
-def welcome(url: str, key: str | None, *, model_id: str, folder: Path) -> str:
+def welcome(url: str, key: str | None, *, sign_in_link: str | None = None, model_id: str, folder: Path) -> str:
     """The text. Without a key (it was shown before), the examples read it from the environment."""
     shown = key or "$MAINSTAY_API_KEY"
     quoted = [_CURL.format(url=url, key=shown)]
@@ -44,6 +44,8 @@ def welcome(url: str, key: str | None, *, model_id: str, folder: Path) -> str:
             "Your API key was shown at the first start. The examples read it from the environment:\n"
             f"  export MAINSTAY_API_KEY=sk-...      (a new one: {_program(folder)} keys create --name NAME)"
         )
+    if sign_in_link is not None:
+        about += f"\nSign in as the owner, once, with this link:\n  {sign_in_link}"
     titles = ("curl, streaming", "the official openai client, streaming", "the official AzureOpenAI client")
     examples = "\n\n".join(
         f"# {number}. {title}\n{text}" for number, (title, text) in enumerate(zip(titles, quoted, strict=False), 1)

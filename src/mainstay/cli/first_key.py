@@ -1,10 +1,11 @@
-"""The first API key, made once: in a child process, since the database's libraries are slow to import and the
-supervisor must stay small and quick.
+"""What the first start makes, once: an API key, and a link for the owner to sign in with. In child processes, since the
+database's libraries are slow to import and the supervisor must stay small and quick.
 """
 
 import asyncio
 import json
 import sys
+from typing import Any
 
 from mainstay.kit.errors import ConfigurationError
 
@@ -13,8 +14,24 @@ _SECONDS = 120.0
 
 async def create_first_key() -> str | None:
     """Return the first key of an installation that has none, None when there is one already."""
+    key = (await _ask("API key", "keys", "first"))["api_key"]
+    return None if key is None else str(key)
+
+
+async def create_first_link(url: str) -> str | None:
+    """Return a link for the first owner of an installation without users, None when there are users already."""
+    link = (await _ask("sign-in link", "sign-in-link", "--first", "--url", url))["sign_in_link"]
+    return None if link is None else str(link)
+
+
+async def _ask(what: str, *command: str) -> dict[str, Any]:  # a JSON object of the command's own
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mainstay.cli", "keys", "first", "--json", stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "mainstay.cli",
+        *command,
+        "--json",
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(_SECONDS):
@@ -22,11 +39,10 @@ async def create_first_key() -> str | None:
     except TimeoutError as error:
         process.kill()
         raise ConfigurationError(
-            f"The first API key was not made within {_SECONDS:.0f} s; run 'mainstay doctor' to see about the database."
+            f"The first {what} was not made within {_SECONDS:.0f} s; run 'mainstay doctor' to see about the database."
         ) from error
-    told = json.loads(answer or b"{}")
+    told: dict[str, Any] = json.loads(answer or b"{}")  # as above
     if process.returncode != 0:
         message = told.get("error", {}).get("message", "the command failed")
-        raise ConfigurationError(f"The first API key cannot be made: {message}")
-    key = told["api_key"]
-    return None if key is None else str(key)
+        raise ConfigurationError(f"The first {what} cannot be made: {message}")
+    return told

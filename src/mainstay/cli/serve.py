@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 120.0
 def run(port: int | None, model_id: str | None, output: Output) -> None:
     """Start with a model that runs here: choose it, fetch it, make the first key, print examples."""
     from mainstay.cli.examples import welcome
-    from mainstay.cli.first_key import create_first_key
+    from mainstay.cli.first_key import create_first_key, create_first_link
     from mainstay.supervisor.home import prepare_home
     from mainstay.supervisor.starting import serve as start
 
@@ -34,8 +34,9 @@ def run(port: int | None, model_id: str | None, output: Output) -> None:
 
     async def announce(url: str) -> None:
         key = await create_first_key()
-        text = welcome(url, key, model_id=chat.id, folder=Path.cwd())
-        output.show({"url": url, "model": chat.id, "api_key": key}, text)
+        link = None if key is None else await create_first_link(url)
+        text = welcome(url, key, sign_in_link=link, model_id=chat.id, folder=Path.cwd())
+        output.show({"url": url, "model": chat.id, "api_key": key, "sign_in_link": link}, text)
         sys.stdout.flush()
 
     start(settings, announce=announce)
