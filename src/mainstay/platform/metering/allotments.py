@@ -123,6 +123,10 @@ class Allotments:
         found = () if place is None else self._rules[place].budgets
         return next((budget for budget in found if budget.id == budget_id), None)
 
+    def budgets_of(self, places: Iterable[Row]) -> list[str]:
+        """Return the ids of the budgets of scopes, each an organisation, a type and an id."""
+        return [budget.id for place in places for budget in self._rules.get(_place(place), _NO_RULES).budgets]
+
     def note_recorded(self, spending: Spending) -> None:
         """Note that calls of this process have reached the database."""
         for key, amount in spending.items():

@@ -14,7 +14,7 @@ from mainstay.platform.metering.allotments import Allotments
 from mainstay.platform.metering.budget_counters import Budget, BudgetCounter, BudgetCounters, Notice
 from mainstay.platform.metering.prices import NANO
 from mainstay.platform.metering.scope_refs import ScopeRef, ScopeType
-from mainstay.platform.metering.spent import read_changed, take_over
+from mainstay.platform.metering.spent import read_changed, read_spent, take_over
 
 POLL_SECONDS = 1.0
 
@@ -68,14 +68,15 @@ class SpendingWatch:
         self._acts = acts
         self._clock = clock
         self._poll_seconds = poll_seconds
-        self._revision = -1
+        self._revision: int | None = None
         self._is_reachable = True
 
     async def refresh(self) -> None:
         """Take over what has been spent since the last time, and give notices. Raises DatabaseError."""
-        wall = self._clock.wall()
         async with self._allotments.recording:
-            newest, changed = await read_changed(self._database, wall, self._revision)
+            newest, places = await read_changed(self._database, self._revision)
+            budget_ids = None if places is None else self._allotments.budgets_of(places)
+            changed = await read_spent(self._database, self._clock.wall(), budget_ids)
             for spent in changed:
                 take_over(self._counters, spent)
         for budget_id in {spent.budget_id for spent in changed} | self._counters.refused:
