@@ -90,7 +90,7 @@ def _section(path: str, hint: object) -> Iterator[str]:
         raise TypeError(f"The key '{path}' of the tree is neither a table nor an array of tables.")
     level = "##" + "#" * path.count(".")
     title = f"[[{path}]]" if is_array else f"[{path}]"
-    yield f"{level} `{title}`\n\n{inspect.cleandoc(table.__doc__ or "")}\n\n{_keys(table, path)}"
+    yield f"{level} `{title}`\n\n{inspect.getdoc(table)}\n\n{_keys(table, path)}"
     for name, inner in get_type_hints(table, include_extras=True).items():
         if _is_table(inner):
             yield from _section(f"{path}.{name}", inner)
