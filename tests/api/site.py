@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from mainstay.api.exchange import Exchange
 from mainstay.api.live_calls import LiveCalls
 from mainstay.api.organisation_header import OrganisationHeader
 from mainstay.api.routes import Route, Router
+from mainstay.api.table import settled
 from mainstay.kit.database import Database
 from mainstay.platform.audit.events import SYSTEM, ActorType
 from mainstay.platform.identity.actions import Action
@@ -98,6 +99,12 @@ class Site:
         self.seen: list[Exchange] = []
         self.denied: list[tuple[str, str]] = []
         self.is_streaming = asyncio.Event()
+        self.before_success: Callable[[], Awaitable[None]] | None = None
+
+    async def settle(self) -> None:
+        """What is done before a success is told of."""
+        if self.before_success is not None:
+            await self.before_success()
 
     async def ask(
         self,
@@ -250,7 +257,7 @@ async def open_site(
     )
     dialect = Dialect("here")
     groups = (SigningIn(own_door, options), own, Pages(own_door, own, options), admin)
-    routes = [route for group in groups for route in group.routes(dialect)]
+    routes = [settled(route, site.settle) for group in groups for route in group.routes(dialect)]
     site.app = App(
         Router([*routes, *_probes(site, dialect)], dialect, AzureDialect("here")),
         Edge(

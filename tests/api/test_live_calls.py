@@ -125,6 +125,20 @@ async def test_a_suspended_organisations_streams_end_and_the_operators_does_not(
     await end(own)
 
 
+async def test_whoever_ends_his_own_session_is_told_so(site: Site):
+    cookie = await site.session(await site.user())
+    (row,) = await site.door.database.fetch("SELECT id FROM sessions WHERE revoked_at_ms IS NULL")
+
+    async def see_everything() -> None:
+        await look(site)
+        await asyncio.sleep(0)
+
+    site.before_success = see_everything
+    answer = await site.ask("DELETE", f"/auth/sessions/{row[0]}", cookie=cookie, headers=OWN_PAGE)
+    assert (answer.status, answer.json["deleted"]) == (200, True)
+    assert (await site.ask("GET", "/v1/models", cookie=cookie)).status == 401
+
+
 async def test_a_caller_who_goes_away_is_told_nothing(site: Site):
     task, answer = await begin(site, headers=await site.key())
     await end(task)

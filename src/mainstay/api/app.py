@@ -82,6 +82,9 @@ class App:
             await route.handler(exchange)
             return
         resource = await self._admit(exchange, route)
+        if not _may_be_ended(route):
+            await route.handler(exchange)
+            return
         live_calls = self._edge.live_calls
         live_calls.enter(exchange, route.action, resource)
         try:
@@ -122,6 +125,14 @@ class App:
         if task is not None:
             task.uncancel()
         await exchange.fail(reason)
+
+
+def _may_be_ended(route: Route) -> bool:
+    """Whether a request may be ended in the middle when its caller may not have it any more.
+
+    Not what is being written: whoever revokes the very key that he uses is told that it was done.
+    """
+    return route.action is Action.CALL_MODEL or route.method == "GET"
 
 
 def _resource(route: Route, exchange: Exchange) -> Resource | None:

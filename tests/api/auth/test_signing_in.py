@@ -118,6 +118,24 @@ async def test_signing_out_ends_the_session_and_takes_the_cookie(site: Site):
     assert "session.revoked" in await site.door.audited()
 
 
+async def test_a_stranger_who_signs_out_bothers_no_worker(site: Site):
+    told: list[bool] = []
+
+    async def tell() -> None:
+        told.append(True)
+
+    site.before_success = tell
+    for cookie in ("", "__Host-mainstay=" + "A" * 64):
+        assert (await site.ask("POST", "/auth/sign-out", cookie=cookie, headers=OWN_PAGE)).status == 200
+        assert (
+            await site.ask("POST", "/auth/account/sign-out", cookie=cookie, headers=OWN_PAGE, form="")
+        ).status == 303
+    assert told == []
+    cookie = await site.session(await site.user())
+    assert (await site.ask("POST", "/auth/sign-out", cookie=cookie, headers=OWN_PAGE)).status == 200
+    assert len(told) == 2  # the link, and the end
+
+
 # Options
 
 

@@ -80,7 +80,9 @@ class Door:
     async def sign_out(self, exchange: Exchange) -> Header:
         """End the session of the cookie, if it has one; return the header that takes the cookie away."""
         caller = await self.visitor(exchange)
-        if caller is not None:
+        if caller is None:
+            exchange.before_success = None  # strangers change nothing, and cause no work in other workers
+        else:
             await self.sessions.revoke(act_of_session(exchange, caller), caller.organisation_id, caller.key_id)
         return self.cookies.clear()
 
