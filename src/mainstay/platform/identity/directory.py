@@ -20,7 +20,7 @@ from mainstay.platform.identity.roles import BUILT_IN, GIVABLE
 ACTIVE = "active"
 EVERYONE = ""
 """The principal of a grant that is for everyone in the organisation."""
-GROUP_DEPTH_MAX = 32
+GROUP = "group"
 _CLOSURES_MAX = 50_000
 
 
@@ -40,6 +40,9 @@ class Role:
     id: str
     name: str
     actions: frozenset[Action]
+
+
+_BUILT_IN = {role.id: Role(role.id, role.name, role.actions) for role in BUILT_IN.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +110,27 @@ class Directory:
             async for rows in read_all(self._database, kind):
                 _ADD[kind](memory, rows)
         self._memory = memory
-        self._has_changed()
+        self._closures.clear()
+        self.generation += 1
 
     async def apply(self, changed: Changed) -> None:
         """Read again what has changed."""
         read = [(kind, ids, await read_some(self._database, kind, ids)) for kind, ids in changed.items()]
+        self._forget_closures(changed)
         for kind, ids, rows in read:
             _forget(self._memory, kind, ids)
             _ADD[kind](self._memory, rows)
-        self._has_changed()
-
-    def _has_changed(self) -> None:
-        self._closures.clear()
+        self._forget_closures(changed)
         self.generation += 1
+
+    def _forget_closures(self, changed: Changed) -> None:
+        """Forget who is in which groups: of those that changed, and of everyone when one of them is a group."""
+        for id_ in changed.get(ChangeKind.MEMBERS, frozenset()) | changed.get(ChangeKind.PRINCIPAL, frozenset()):
+            known = self._memory.principals.get(id_)
+            if known is not None and known.type == GROUP:
+                self._closures.clear()
+                return
+            self._closures.pop(id_, None)
 
     def organisation_is_active(self, organisation_id: str) -> bool:
         """Whether the organisation exists and is not suspended."""
@@ -139,7 +150,7 @@ class Directory:
         return self._memory.principals.get(principal_id)
 
     def groups_of(self, principal_id: str) -> tuple[str, ...]:
-        """Return all groups that the principal is in, nested ones included, nearest first."""
+        """Return all groups that the principal is in, nested ones included."""
         known = self._closures.get(principal_id)
         if known is None:
             if len(self._closures) >= _CLOSURES_MAX:
@@ -157,9 +168,9 @@ class Directory:
 
     def role(self, organisation_id: str, role_id: str) -> Role | None:
         """Return a role that the organisation has."""
-        built_in = BUILT_IN.get(role_id)
+        built_in = _BUILT_IN.get(role_id)
         if built_in is not None:
-            return Role(built_in.id, built_in.name, built_in.actions)
+            return built_in
         organisation, role = self._memory.roles.get(role_id, (None, None))
         return role if organisation == organisation_id else None
 
@@ -178,24 +189,29 @@ class Directory:
                 return one
         return None
 
-    def _climb(self, principal_id: str) -> list[str]:
-        start = self.principal(principal_id)
+    def _climb(self, principal_id: str) -> dict[str, None]:
+        principals, above = self._memory.principals, self._memory.groups
+        start = principals.get(principal_id)
         if start is None:
-            return []
+            return {}
         found: dict[str, None] = {}
-        level: Iterable[str] = [principal_id]
-        for _ in range(GROUP_DEPTH_MAX):
-            above = dict.fromkeys(group for one in level for group in self.direct_groups_of(one))
-            level = [group for group in above if group not in found and self._counts(group, start.organisation_id)]
-            if not level:
-                break
-            found.update(dict.fromkeys(level))
+        waiting = list(reversed(above.get(principal_id, ())))
+        while waiting:
+            group_id = waiting.pop()
+            group = principals.get(group_id)
+            if group_id in found or group is None or not group.is_active:
+                continue
+            if group.organisation_id != start.organisation_id:
+                continue
+            found[group_id] = None
+            # What is above a group is worked out once for all of its members.
+            known = self._closures.get(group_id) if start.type == GROUP else self.groups_of(group_id)
+            if known is None:
+                waiting += above.get(group_id, ())
+            else:
+                found.update(dict.fromkeys(known))
         found.pop(principal_id, None)
-        return list(found)
-
-    def _counts(self, group_id: str, organisation_id: str) -> bool:
-        group = self.principal(group_id)
-        return group is not None and group.is_active and group.organisation_id == organisation_id
+        return found
 
 
 def _forget(memory: _Memory, kind: ChangeKind, ids: Iterable[str]) -> None:

@@ -73,11 +73,13 @@ def roles_of(directory: Directory, organisation_id: str, principal_id: str, now:
     is_owner, until = False, inf
     for holder in (principal_id, *directory.groups_of(principal_id)):
         for binding in directory.bindings_of(holder):
-            role = directory.role(organisation_id, binding.role_id)
-            if role is None or (binding.expires_at is not None and binding.expires_at <= now):
-                continue
             if binding.expires_at is not None:
+                if binding.expires_at <= now:
+                    continue
                 until = min(until, binding.expires_at)
+            role = directory.role(organisation_id, binding.role_id)
+            if role is None:
+                continue
             if binding.project_id is None:
                 everywhere |= role.actions
                 is_owner = is_owner or role.id == OWNER.id
