@@ -77,6 +77,19 @@ async def test_unchanged_provider_keeps_its_connections(gateway, vendor):
     assert gateway.router.names(ORGANISATION) == []
 
 
+async def test_models_are_made_once_and_forgotten_with_their_deployments(gateway, vendor):
+    await gateway.provider(vendor.url)
+    first = await gateway.deployment("first", targets=(TargetSpec(provider="acme", model="one"),))
+    await gateway.deployment("second", targets=(TargetSpec(provider="acme", model="two"),))
+    await gateway.feed.refresh()
+    kept = gateway.router.resolve("second", ORGANISATION).target.model
+    await gateway.deployments.delete(SYSTEM, ORGANISATION, first.id)
+    await gateway.feed.refresh()
+    assert gateway.router.resolve("second", ORGANISATION).target.model is kept
+    (opened,) = gateway.tables._providers.values()
+    assert opened.models == {"two": kept}
+
+
 async def _only(gateway, name):
     from mainstay.kit.pages import PageRequest
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mainstay.inference import Answer, Failure, InferenceError, Model, Request, Stream
 from mainstay.kit.database import Database, DatabaseError, Row, Value
@@ -45,6 +45,19 @@ class _Opened:
     pool: Pool | None = None
     provider: Provider | None = None
     fault: str = ""
+    models: dict[str, Model] = field(default_factory=dict)
+    """By their names, those that deployments lead to: made once, since an organisation may have thousands."""
+
+    def model(self, name: str) -> Model:
+        """Return one of its models, or what says why there is none."""
+        found = self.models.get(name)
+        if found is None:
+            if self.provider is None or self.pool is None:
+                found = UnusableModel(self.stored.name, self.fault)
+            else:
+                found = open_model(self.provider, name, self.pool)
+            self.models[name] = found
+        return found
 
 
 class OrganisationTables:
@@ -149,6 +162,8 @@ class OrganisationTables:
                 deployment = self._deployment(stored, providers.get(stored.organisation_id, {}))
                 made.setdefault(stored.organisation_id, {})[stored.name] = deployment
         self._router.replace_own(tables | made)
+        for organisation_id, of_organisation in providers.items():
+            _forget_unused(of_organisation.values(), made.get(organisation_id, {}).values())
 
     def _deployment(self, stored: StoredDeployment, providers: Mapping[str, _Opened]) -> Deployment:
         targets = [self._target(stored, spec, providers) for spec in sorted(stored.targets, key=lambda t: t.priority)]
@@ -160,10 +175,8 @@ class OrganisationTables:
     def _target(self, stored: StoredDeployment, spec: TargetSpec, providers: Mapping[str, _Opened]) -> Target:
         opened = providers.get(spec.provider)
         model: Model
-        if opened is not None and opened.provider is not None and opened.pool is not None:
-            model = open_model(opened.provider, spec.model, opened.pool)
-        elif opened is not None:
-            model = UnusableModel(spec.provider, opened.fault)
+        if opened is not None:
+            model = opened.model(spec.model)
         elif stored.organisation_id == DEFAULT_ORGANISATION_ID:
             try:
                 model = self._router.installed_target(spec.provider, spec.model).model
@@ -190,6 +203,14 @@ class UnusableModel:
 
     def _error(self) -> InferenceError:
         return InferenceError(self._message, failure=Failure.MISCONFIGURED, status=503, code="deployment_unavailable")
+
+
+def _forget_unused(providers: Iterable[_Opened], deployments: Iterable[Deployment]) -> None:
+    """Forget the models that no deployment leads to any more."""
+    used = {id(target.model) for deployment in deployments for target in deployment.targets}
+    for opened in providers:
+        for name in [name for name, model in opened.models.items() if id(model) not in used]:
+            del opened.models[name]
 
 
 def callable_provider(stored: StoredProvider, credentials: Credentials) -> Provider:
