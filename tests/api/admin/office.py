@@ -1,6 +1,6 @@
 """A whole application without a network, with the routes of people, projects and keys, and callers of every kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,9 @@ class Credentials:
 class Office:
     """Everything that the routes need, and who asks them."""
 
-    def __init__(self, database: Database, *, more_routes: "Sequence[Any]" = ()) -> None:
+    def __init__(
+        self, database: Database, *, more_routes: "Callable[[Office], Iterable[RouteGroup]]" = lambda _: ()
+    ) -> None:
         self.database = database
         self.clock = clock = StandingClock()
         self.acts = acts = Acts(Ledger(clock), clock)
@@ -106,7 +108,7 @@ class Office:
         self.credentials.signed_in[OPERATOR.encode()] = Caller(
             "key_local", HERE, PROJECT, BOTH | {Scope.OPERATOR}, actor_type=ActorType.OPERATOR
         )
-        self.app = self._app([*self._groups(), *(make(self) for make in more_routes)])
+        self.app = self._app([*self._groups(), *more_routes(self)])
 
     def _groups(self) -> list[RouteGroup]:
         giving, idempotency, authority = self.giving, self.idempotency, self.authority

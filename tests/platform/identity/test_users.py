@@ -220,7 +220,7 @@ async def test_pages_and_filters_find_each_user_once(users: Users) -> None:
     async def listed(**wanted: object) -> list[str]:
         return [user.id for user in (await users.list(HERE, PageRequest(), UserFilter(**wanted))).items]  # type: ignore[arg-type]
 
-    assert await listed(email="USER5@example.com") == [made[5].id]
+    assert await listed(emails=["USER5@example.com", "user6@EXAMPLE.com"]) == [made[5].id, made[6].id]
     assert await listed(status=PrincipalStatus.DEACTIVATED) == [made[3].id]
     assert await listed(search="100% o_") == [made[3].id]
     assert await listed(search="ser2@") == [made[2].id]

@@ -25,7 +25,7 @@ class KeyWriting:
         )
         self.policy.require_lifetime(subject, wanted.expires_at_ms)
         made = await self.keys.create(act, wanted, tenant)
-        await self._keyring.refresh()
+        await self.notice()
         return made
 
     async def update(self, act: Act, key: Key, changes: KeyChanges, *, expected_version: int | None) -> Key:
@@ -33,7 +33,7 @@ class KeyWriting:
         if isinstance(changes.expires_at_ms, int) or changes.expires_at_ms is None:
             self.policy.require_lifetime(subject_of(key), changes.expires_at_ms)
         changed = await self.keys.update(act, key.organisation_id, key.id, changes, expected_version=expected_version)
-        await self._keyring.refresh()
+        await self.notice()
         return changed
 
     async def rotate(
@@ -56,12 +56,16 @@ class KeyWriting:
             expires_at_ms=ends_ms,
             expected_version=expected_version,
         )
-        await self._keyring.refresh()
+        await self.notice()
         return made
 
     async def revoke(self, act: Act, key: Key, *, expected_version: int | None) -> None:
         """Revoke a key. Raises as `Keys.revoke`."""
         await self.keys.revoke(act, key.organisation_id, key.id, expected_version=expected_version)
+        await self.notice()
+
+    async def notice(self) -> None:
+        """Have what was written elsewhere be good here at once too."""
         await self._keyring.refresh()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -58,8 +59,13 @@ def query(exchange: Exchange, *known: str) -> dict[str, str]:
 def page_request(exchange: Exchange, *filters: str) -> tuple[PageRequest, dict[str, str]]:
     """Return which page is asked for, and the values of `filters`."""
     asked = query(exchange, *_PAGE, *filters)
+    return page_of(asked), {name: value for name, value in asked.items() if name not in _PAGE}
+
+
+def page_of(asked: Mapping[str, str]) -> PageRequest:
+    """Return which page the parameters ask for. Raises InvalidRequestError."""
     limit = asked.get("limit", str(LIMIT_DEFAULT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LIMIT_MAX):
+    if not (len(limit) <= len(str(LIMIT_MAX)) and limit.isascii() and limit.isdigit() and 1 <= int(limit) <= LIMIT_MAX):
         raise InvalidRequestError(f"'limit' must be a number from 1 to {LIMIT_MAX}.", param="limit")
     order = asked.get("order", "asc")
     if order not in ("asc", "desc"):
@@ -67,8 +73,7 @@ def page_request(exchange: Exchange, *filters: str) -> tuple[PageRequest, dict[s
     after = asked.get("after")
     if after is not None and (len(after) > _CURSOR_LENGTH_MAX or not _is_cursor(after)):
         raise InvalidRequestError("'after' must be the last id of the page before.", param="after")
-    page = PageRequest(limit=int(limit), after=after, is_descending=order == "desc")
-    return page, {name: value for name, value in asked.items() if name not in _PAGE}
+    return PageRequest(limit=int(limit), after=after, is_descending=order == "desc")
 
 
 def expected_version(exchange: Exchange) -> int | None:

@@ -107,7 +107,7 @@ class UserRoutes:
     async def _list(self, exchange: Exchange) -> None:
         page, asked = page_request(exchange, "email", "status", "search", "project")
         wanted = UserFilter(
-            email=asked.get("email"),
+            emails=[asked["email"]] if "email" in asked else None,
             status=status_of(asked.get("status")),
             search=asked.get("search"),
             project_id=asked.get("project"),

@@ -1,5 +1,6 @@
 """Projects: where an organisation's keys, service accounts and deployments belong."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -102,6 +103,18 @@ class Projects:
             {"organisation_id": organisation_id, **visible.values, **page.values()},
         )
         return page.cut(rows, _project)
+
+    async def names(self, organisation_id: str, project_ids: Iterable[str]) -> dict[str, str]:
+        """Return the names of those of the projects that exist, by id."""
+        named: dict[str, Value] = {f"id_{number}": clean_id(id_) for number, id_ in enumerate(set(project_ids))}
+        if not named:
+            return {}
+        names = ", ".join(f":{name}" for name in named)
+        rows = await self._database.fetch(
+            f"SELECT id, name FROM projects WHERE organisation_id = :organisation_id AND id IN ({names})",  # noqa: S608 - placeholders
+            named | {"organisation_id": organisation_id},
+        )
+        return {str(id_): str(name) for id_, name in rows}
 
     async def update(
         self,

@@ -98,9 +98,9 @@ class UserChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserFilter:
-    """Which users: with exactly this address or status, and with `search` somewhere in name or address."""
+    """Which users: with exactly one of the addresses or this status, and with `search` somewhere in name or address."""
 
-    email: str | None = None
+    emails: Sequence[str] | None = None
     status: PrincipalStatus | None = None
     search: str | None = None
     project_id: str | None = None
@@ -109,19 +109,25 @@ class UserFilter:
     def clause(self) -> str:
         """Return the conditions; `values` belongs to it."""
         conditions = {
-            "email": "users.email_normal = :email",
+            # With the organisation, so that the index over both is used.
+            "emails": "users.organisation_id = :organisation_id AND users.email_normal IN "
+            f"({', '.join(f':email_{number}' for number in range(self._emails()))})",
             "status": "principals.status = :status",
             "search": "(users.email_normal LIKE :search ESCAPE '!' OR LOWER(principals.name) LIKE :search ESCAPE '!')",
             "project_id": "principals.id IN (SELECT principal_id FROM role_bindings WHERE "
-            "organisation_id = :organisation_id AND scope_type = 'project' AND scope_id = :project_id)",
+            "organisation_id = :organisation_id AND scope_type = 'project' AND scope_id = :project_id "
+            "AND (expires_at_ms IS NULL OR expires_at_ms > :now_ms))",
         }
         return "".join(f" AND {text}" for name, text in conditions.items() if getattr(self, name) is not None)
+
+    def _emails(self) -> int:
+        return len(self.emails or ())
 
     def values(self) -> dict[str, Value]:
         """Return the values of the clause's placeholders."""
         wanted: dict[str, Value] = {}
-        if self.email is not None:
-            wanted["email"] = clean_id(folded(self.email))
+        for number, email in enumerate(self.emails or ()):
+            wanted[f"email_{number}"] = clean_id(folded(email))
         if self.status is not None:
             wanted["status"] = self.status.value
         if self.search is not None:
@@ -211,7 +217,7 @@ class Users:
 
     async def find_by_email(self, organisation_id: str, email: str) -> User | None:
         """Return the user with the address, if there is one."""
-        found = await self.list(organisation_id, PageRequest(limit=1), UserFilter(email=email))
+        found = await self.list(organisation_id, PageRequest(limit=1), UserFilter(emails=[email]))
         return found.items[0] if found.items else None
 
     async def list(self, organisation_id: str, page: PageRequest, wanted: UserFilter | None = None) -> Page[User]:
@@ -219,7 +225,7 @@ class Users:
         wanted = wanted or UserFilter()
         rows = await self._database.fetch(
             _SELECT + wanted.clause() + page.clause("principals.id"),
-            {"organisation_id": organisation_id, **wanted.values(), **page.values()},
+            {"organisation_id": organisation_id, "now_ms": self._now_ms(), **wanted.values(), **page.values()},
         )
         return page.cut(rows, _user)
 
