@@ -17,7 +17,7 @@ from mainstay.platform.identity.oidc.errors import (
     SignInRefusedError,
     TokenRefusedError,
 )
-from mainstay.platform.identity.oidc.provider_calls import ProviderCalls, Tokens
+from mainstay.platform.identity.oidc.provider_calls import ANSWER_BYTES_MAX, ProviderCalls, Tokens
 from mainstay.platform.identity.oidc.signatures import take_apart
 from mainstay.platform.identity.oidc.strict_json import Claims
 from mainstay.platform.identity.oidc.verification import Verifier
@@ -103,7 +103,7 @@ class CodeFlow:
     async def _claims_of(self, provider: IdentityProvider, tokens: Tokens, nonce: str) -> Claims:
         """Return the ID token's claims. Raises ProviderFaultError, or KeysUnavailableError."""
         try:
-            token = take_apart(tokens.id_token.encode("utf-8", "replace"))
+            token = take_apart(tokens.id_token.encode("utf-8", "replace"), ANSWER_BYTES_MAX)
             require_issuer(token.claims, {provider.issuer})
             require_id_token(token, client_id=provider.client_id, nonce=nonce)
             require_time(token.claims, self._clock.wall())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import Key
 
 TOKEN_BYTES_MAX = 16 * 1024
+"""Of a token that a stranger sends."""
 KEYS_MAX = 100
 _RSA_BITS_MIN = 2048
 _RSA_BITS_MAX = 8192
@@ -58,10 +59,10 @@ def read_keys(document: Claims) -> tuple[VerificationKey, ...]:
     return tuple(key for one in listed if isinstance(one, dict) and (key := _key(one)) is not None)
 
 
-def take_apart(token: bytes) -> Unverified:
+def take_apart(token: bytes, bytes_max: int = TOKEN_BYTES_MAX) -> Unverified:
     """Return what a token says of itself. Raises TokenRefusedError for one that could never be accepted."""
-    if len(token) > TOKEN_BYTES_MAX:
-        raise TokenRefusedError(f"The token has {len(token)} bytes; {TOKEN_BYTES_MAX} are accepted.")
+    if len(token) > bytes_max:
+        raise TokenRefusedError(f"The token has {len(token)} bytes; {bytes_max} are accepted.")
     parts = token.split(b".")
     if len(parts) != 3 or not all(parts):
         raise TokenRefusedError("The token is no signed JWT: it must be three parts in base64, joined by dots.")
@@ -94,8 +95,8 @@ def is_signed_by(token: Unverified, key: VerificationKey) -> bool:
     from joserfc.jws import JWSRegistry, deserialize_compact
 
     registry = JWSRegistry(algorithms=[token.algorithm], strict_check_header=False)
-    registry.max_header_length = registry.max_payload_length = TOKEN_BYTES_MAX
-    registry.max_signature_length = TOKEN_BYTES_MAX
+    # The length of the whole was looked at before.
+    registry.max_header_length = registry.max_payload_length = registry.max_signature_length = len(token.text)
     with warnings.catch_warnings():
         # "EdDSA" is an old name for Ed25519 (RFC 9864), and harmless where the key's curve is fixed, as here.
         warnings.simplefilter("ignore")

@@ -43,6 +43,8 @@ REMEMBERED_SECONDS = 300.0
 """How long a checked token is good without another look at its key: a withdrawn key ends what it has signed."""
 REMEMBERED_MAX = 10_000
 
+Settle = Callable[[], Awaitable[None]]
+
 _ATTEMPTS = 3
 
 
@@ -80,7 +82,7 @@ class TokenVerifier:
         self._rules = rules
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
         self._generation = 0
-        self.settle: Callable[[], Awaitable[None]] | None = None
+        self.settle: Settle | None = None
         """Called when a token has made a user, so that the user is known before the call goes on."""
         registry.on_change.append(self._forget)
 
