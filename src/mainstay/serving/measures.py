@@ -7,6 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from mainstay.platform.metering.journal import CallEnd, CallStart
 
+SERIES_MAX = 1000
+"""Deployments that are counted apart: organisations make their own, and every series takes memory for good."""
+
+OTHERS = "(others)"
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -32,7 +37,7 @@ class _Series:
 
 
 class Measures:
-    """Counts calls. Deployments are a closed set of the operator's, so labels stay bounded."""
+    """Counts calls by deployment; those of the same name are counted together, whosever they are."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("deployment", "operation")
@@ -54,6 +59,7 @@ class Measures:
         )
         self.tokens = Counter("mainstay_tokens", "Tokens, by kind.", (*labels, "kind"), registry=registry)
         self._series: dict[tuple[str, str], _Series] = {}
+        self._names: set[str] = set()
 
     def started(self, start: CallStart) -> None:
         """Count a call in."""
@@ -74,7 +80,15 @@ class Measures:
             series.cached_tokens.inc(end.cached_tokens)
 
     def _of(self, start: CallStart) -> _Series:
-        key = (start.deployment, start.operation)
+        found = self._series.get((start.deployment, start.operation))
+        return self._new_or_others(start) if found is None else found
+
+    def _new_or_others(self, start: CallStart) -> _Series:
+        """Return new series, or those of all who came too late for some of their own."""
+        is_known = start.deployment in self._names or len(self._names) < SERIES_MAX
+        key = (start.deployment if is_known else OTHERS, start.operation)
+        if is_known:
+            self._names.add(start.deployment)
         found = self._series.get(key)
         if found is None:
             found = self._series[key] = _Series(self, *key)
