@@ -28,7 +28,7 @@ from mainstay.api.routes import RouteGroup
 from mainstay.api.scim.provisioning import Provisioning
 from mainstay.kit.http.outbound import Outbound
 from mainstay.platform.gateway import Router
-from mainstay.platform.gateway.stored.deployments import Deployments, InstalledTarget
+from mainstay.platform.gateway.stored.deployments import Deployments
 from mainstay.platform.gateway.stored.providers import Providers
 from mainstay.platform.identity.bindings import Bindings
 from mainstay.platform.identity.explain import Explainer
@@ -52,7 +52,7 @@ from mainstay.platform.metering.budget_store import Budgets
 from mainstay.platform.metering.limit_store import Limits
 from mainstay.platform.vault.root_keys import RootKeys
 from mainstay.platform.vault.vault import Vault
-from mainstay.server.edge import Doors, Ground
+from mainstay.server.edge import Doors, Ground, build_sign_in
 from mainstay.server.metering import Metering
 from mainstay.settings import Settings
 
@@ -76,7 +76,6 @@ class Surroundings:
     metering: Metering
     keyring: Keyring
     router: Router
-    installed_target: InstalledTarget
 
 
 def build_safeguards(settings: Settings, ground: Ground) -> Safeguards:
@@ -91,7 +90,8 @@ def build_safeguards(settings: Settings, ground: Ground) -> Safeguards:
 
 
 def build_administration(settings: Settings, around: Surroundings) -> Iterator[RouteGroup]:
-    """Yield the routes of every area."""
+    """Yield the routes of signing in, administration and provisioning."""
+    yield from build_sign_in(around.ground, around.doors)
     yield from _people(around)
     yield from _permissions(around)
     yield from _keys(around)
@@ -158,5 +158,5 @@ def _models(around: Surroundings) -> Iterator[RouteGroup]:
     yield BudgetRoutes(Budgets(database, acts, clock), around.metering.allotments, idempotency)
     providers = Providers(database, acts, clock, sealer=safeguards.vault, guard=safeguards.outbound.guard)
     yield ProviderRoutes(providers, around.router, safeguards.outbound, idempotency)
-    deployments = Deployments(database, acts, clock, installed_target=around.installed_target)
+    deployments = Deployments(database, acts, clock, installed_target=around.router.installed_target)
     yield DeploymentRoutes(deployments, around.router, idempotency)

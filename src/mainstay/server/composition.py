@@ -21,24 +21,20 @@ from mainstay.api.openapi import OpenApi
 from mainstay.api.routes import Router as Routes
 from mainstay.api.table import Handlers, build_routes
 from mainstay.api.usage import UsageReports
-from mainstay.kit.clock import SystemClock
 from mainstay.kit.database import open_database
-from mainstay.kit.secrets import load_or_create_secret
 from mainstay.migrations import ensure_current
-from mainstay.platform.audit.ledger import Ledger
 from mainstay.platform.engine.control_endpoints import ControlEndpoints
 from mainstay.platform.gateway import Router
 from mainstay.platform.gateway.stored.view import OrganisationTables
-from mainstay.platform.identity.acts import Acts
-from mainstay.platform.identity.authorize import Authority
-from mainstay.platform.identity.change_feed import ChangeFeed
-from mainstay.platform.identity.directory import Directory
+from mainstay.platform.identity.change_feed import ChangeFeed, View
 from mainstay.platform.identity.key_use import KeyUse
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.metering.journal import Journal
 from mainstay.server.administration import Surroundings, build_administration, build_safeguards
-from mainstay.server.edge import Ground, build_doors, build_edge, build_sign_in, with_local_key
+from mainstay.server.auditing import build_auditing
+from mainstay.server.edge import Ground, build_doors, build_edge, build_ground, with_local_key
 from mainstay.server.engines import LocalEngines
+from mainstay.server.identity_providers import build_provider_doors
 from mainstay.server.local_models import LocalModels
 from mainstay.server.metering import Metering, build_metering, open_books
 from mainstay.server.readiness import Readiness
@@ -95,20 +91,13 @@ async def compose(
 
     `tell_others` has all workers, this one too, see what was written.
     """
-    clock = SystemClock()
-    database = open_database(settings.database_url.reveal())
-    stack.push_async_callback(database.aclose)
-    await ensure_current(database)
-    pepper = load_or_create_secret(settings.home / "keys" / "pepper")
-    keyring = Keyring(database, pepper, clock)
-    directory = Directory(database)
-    authority = Authority(directory, clock)
-    acts = Acts(Ledger(clock), clock)
-    ground = Ground(database=database, clock=clock, acts=acts, authority=authority, pepper=pepper)
+    ground = await _open_ground(settings, stack)
+    database = ground.database
     doors = build_doors(settings, ground)
     stack.callback(doors.passwords.close)
     metering = build_metering(settings, ground)
     safeguards = build_safeguards(settings, ground)
+    provider_doors = build_provider_doors(settings, ground, doors, safeguards)
 
     local = LocalModels.of(settings)
     engines = LocalEngines(local, endpoints, settings.models)
@@ -118,53 +107,62 @@ async def compose(
     stack.push_async_callback(router.aclose)
     tables = OrganisationTables(database, safeguards.vault, router, safeguards.outbound)
     stack.push_async_callback(tables.aclose)
-    changes = ChangeFeed(database, [directory, metering.allotments, tables, *doors.views])
-    # The directory first: a key that is known but whose owner is not would be refused.
-    await changes.refresh()
-    await keyring.refresh()
-    await metering.spending.refresh()
-    settle = Settle(changes, keyring, tell_others)
 
-    journal = _open_journal(settings, ground, metering, stack)
-    registry = CollectorRegistry()
+    keyring = Keyring(database, ground.pepper, ground.clock)
+    # The directory first: a key that is known but whose owner is not would be refused.
+    views: list[View] = [ground.authority.directory, metering.allotments, tables, *doors.views, *provider_doors.views]
+    settle = Settle(ChangeFeed(database, views), keyring, tell_others)
+    await settle.refresh()
+    await metering.spending.refresh()
+
+    auditing = build_auditing(settings, ground, safeguards)
+    stack.push_async_callback(auditing.refusals.drain, _DRAIN_SECONDS)
     readiness = Readiness(endpoints, local.to_preload(settings))
-    accounts = Accounts(journal, Measures(registry), clock)
-    calls = Calls(router, metering.limiter, accounts, allotments=metering.allotments, authority=authority)
+    registry = CollectorRegistry()
+    accounts = Accounts(_open_journal(settings, ground, metering, stack), Measures(registry), ground.clock)
+    calls = Calls(router, metering.limiter, accounts, allotments=metering.allotments, authority=ground.authority)
     calls.log_prompts = settings.logging.log_prompts
-    openapi = OpenApi(__version__)
     around = Surroundings(
-        ground=ground,
-        safeguards=safeguards,
-        doors=doors,
-        metering=metering,
-        keyring=keyring,
-        router=router,
-        installed_target=router.installed_target,
+        ground=ground, safeguards=safeguards, doors=doors, metering=metering, keyring=keyring, router=router
     )
     handlers = Handlers(
         model_calls=ModelCalls(calls),
-        model_lists=ModelLists(router, engines.capabilities, authority, created=int(time.time())),
-        usage=UsageReports(database, clock),
+        model_lists=ModelLists(router, engines.capabilities, ground.authority, created=int(time.time())),
+        usage=UsageReports(database, ground.clock),
         health=Health(readiness.waiting_for, _shown_metrics(registry)),
-        openapi=openapi,
-        groups=(*build_sign_in(ground, doors), *build_administration(settings, around)),
+        openapi=OpenApi(__version__),
+        groups=(*provider_doors.groups, *build_administration(settings, around), *auditing.groups),
         settle=settle,
     )
+    callers, note_refusal = with_local_key(keyring, local_key), auditing.refusals.note
+    edge = build_edge(settings, ground, doors, callers=callers, tokens=provider_doors.tokens, note_refusal=note_refusal)
+    settle.on_change(edge.live_calls.notice)
+    app = App(_routes(settings, handlers), edge, body_limit=settings.server.max_body_bytes, on_response=_log_response)
+    for work in (
+        *settle.duties,
+        *auditing.duties,
+        KeyUse(keyring, database, ground.clock).run,
+        edge.live_calls.run,
+        doors.ring.run,
+        metering.spending.run,
+        readiness.run,
+    ):
+        _run(work, stack)
+    return Parts(app, router, engines, readiness, calls, metering, tables, settle)
+
+
+async def _open_ground(settings: Settings, stack: AsyncExitStack) -> Ground:
+    database = open_database(settings.database_url.reveal())
+    stack.push_async_callback(database.aclose)
+    await ensure_current(database)
+    return build_ground(settings, database)
+
+
+def _routes(settings: Settings, handlers: Handlers) -> Routes:
     openai, azure = Dialect(settings.server.region), AzureDialect(settings.server.region)
     routes = Routes(build_routes(handlers, openai, azure), openai, azure)
-    openapi.describe(routes.routes)
-    edge = build_edge(settings, ground, doors, callers=with_local_key(keyring, local_key))
-    keyring.on_change.append(edge.live_calls.notice)
-    changes.on_change.append(edge.live_calls.notice)
-    app = App(routes, edge, body_limit=settings.server.max_body_bytes, on_response=_log_response)
-    _run(edge.live_calls.run, "live calls", stack)
-    _run(doors.ring.run, "sessions", stack)
-    _run(keyring.run, "keyring", stack)
-    _run(changes.run, "change feed", stack)
-    _run(metering.spending.run, "spending", stack)
-    _run(readiness.run, "readiness", stack)
-    _run(KeyUse(keyring, database, clock).run, "use of keys", stack)
-    return Parts(app, router, engines, readiness, calls, metering, tables, settle)
+    handlers.openapi.describe(routes.routes)
+    return routes
 
 
 def _shown_metrics(own: CollectorRegistry) -> CollectorRegistry:
@@ -183,13 +181,14 @@ def _open_journal(settings: Settings, ground: Ground, metering: Metering, stack:
     """
     books = open_books(settings, ground, metering)
     stack.push_async_callback(books.recorder.drain, _DRAIN_SECONDS)
-    _run(books.recorder.run, "recorder", stack)
-    _run(books.recovery.run, "recovery", stack)
+    _run(books.recorder.run, stack)
+    _run(books.recovery.run, stack)
     return books.journal
 
 
-def _run(work: Callable[[], Coroutine[None, None, None]], name: str, stack: AsyncExitStack) -> None:
+def _run(work: Callable[[], Coroutine[None, None, None]], stack: AsyncExitStack) -> None:
     """Keep a background task running until the worker ends; one that fails is logged and begun again."""
+    name = work.__qualname__
 
     async def keep_running() -> None:
         while True:

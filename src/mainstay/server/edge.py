@@ -18,15 +18,18 @@ from mainstay.api.exchange import Exchange
 from mainstay.api.live_calls import LiveCalls
 from mainstay.api.organisation_header import OrganisationHeader
 from mainstay.api.routes import Route, RouteGroup
-from mainstay.kit.clock import Clock
+from mainstay.kit.clock import Clock, SystemClock
 from mainstay.kit.database import Database
 from mainstay.kit.errors import PermissionDeniedError
+from mainstay.kit.secrets import load_or_create_secret
 from mainstay.platform.audit.events import Act, Actor, ActorType, Event, Outcome
+from mainstay.platform.audit.ledger import Ledger
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.authorize import Authority
 from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.change_feed import View
 from mainstay.platform.identity.default_projects import DefaultProjects
+from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.organisations import DEFAULT_TENANT
 from mainstay.platform.identity.password_sign_in import Lockout, PasswordSignIn
 from mainstay.platform.identity.passwords import Passwords
@@ -67,6 +70,18 @@ class Doors:
     def views(self) -> Sequence[View]:
         """What the change feed keeps up to date, in the order in which it must."""
         return (self.projects, self.ring)
+
+
+def build_ground(settings: Settings, database: Database) -> Ground:
+    """Build it. The directory, from which the authority decides, is empty until it is loaded."""
+    clock = SystemClock()
+    return Ground(
+        database=database,
+        clock=clock,
+        acts=Acts(Ledger(clock), clock),
+        authority=Authority(Directory(database), clock),
+        pepper=load_or_create_secret(settings.home / "keys" / "pepper"),
+    )
 
 
 def build_doors(settings: Settings, ground: Ground) -> Doors:
@@ -131,7 +146,7 @@ def build_door(ground: Ground, doors: Doors) -> Door:
 def build_sign_in(ground: Ground, doors: Doors) -> tuple[RouteGroup, ...]:
     """Build the routes and pages of signing in."""
     door = build_door(ground, doors)
-    options = SignInOptions(ground.database)
+    options = SignInOptions(ground.database, PolicyRules(ground.authority.policies))
     own = Own(door, ground.database)
     return SigningIn(door, options), own, Pages(door, own, options)
 

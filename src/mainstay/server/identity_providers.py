@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainstay.api.admin.domains import DomainRoutes
-from mainstay.api.admin.idempotency import Idempotency
 from mainstay.api.admin.identities import IdentityRoutes
 from mainstay.api.admin.identity_providers import IdentityProviderRoutes
 from mainstay.api.auth.oidc import ProviderSignInRoutes
@@ -30,6 +29,7 @@ from mainstay.platform.identity.provider_ceiling import ProviderCeilings
 from mainstay.platform.identity.role_store import Roles
 from mainstay.platform.identity.throttle import Throttle
 from mainstay.platform.identity.users import Users
+from mainstay.server.administration import Safeguards
 from mainstay.server.edge import Doors, Ground, build_door
 from mainstay.settings import Settings
 
@@ -58,11 +58,10 @@ class _Parts:
     providers: IdentityProviders
 
 
-def build_provider_doors(
-    settings: Settings, ground: Ground, doors: Doors, *, sealer: Sealer, outbound: Outbound, idempotency: Idempotency
-) -> ProviderDoors:
+def build_provider_doors(settings: Settings, ground: Ground, doors: Doors, safeguards: Safeguards) -> ProviderDoors:
     """Build them. Without `server.public_url`, providers send people back to the address that the server listens on."""
     database, acts, clock = ground.database, ground.acts, ground.clock
+    sealer, outbound, idempotency = safeguards.vault, safeguards.outbound, safeguards.idempotency
     public_url = settings.server.public_url or f"http://{settings.server.host}:{settings.server.port}"
     parts = _build_parts(settings, ground, sealer=sealer, outbound=outbound)
     calls = ProviderCalls(outbound, parts.providers)

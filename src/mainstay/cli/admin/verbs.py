@@ -2,12 +2,11 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-
-import click
 
 from mainstay.kit.errors import InvalidRequestError
 
@@ -145,7 +144,7 @@ def _date(field: Field, text: str) -> int | None:
 def _content(field: Field, text: str) -> str:
     """`@FILE` is what the file holds, `-` what comes on standard input: secrets stay out of the shell's history."""
     if text == "-":
-        return click.get_text_stream("stdin").read()
+        return sys.stdin.read()
     if not text.startswith("@"):
         return text
     try:
