@@ -1,6 +1,7 @@
 """Users: the people of an organisation."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,11 +241,13 @@ class Users:
         wanted = _cleaned(changes)
         try:
             async with self._database.transaction() as transaction:
-                if wanted.get("status") is PrincipalStatus.DEACTIVATED:
-                    async with keeping_an_owner(transaction, organisation_id, self._now_ms()):
-                        user, told = await self._change(transaction, organisation_id, user_id, wanted, expected_version)
-                else:
-                    user, told = await self._change(transaction, organisation_id, user_id, wanted, expected_version)
+                async with AsyncExitStack() as stack:
+                    if wanted.get("status") is PrincipalStatus.DEACTIVATED:
+                        keeping = keeping_an_owner(transaction, organisation_id, self._now_ms())
+                        await stack.enter_async_context(keeping)
+                    user, told = await self._change(
+                        transaction, organisation_id, user_id, wanted, expected_version=expected_version
+                    )
                 if told is not None:
                     event, noted = told
                     await self._acts.record(transaction, act, organisation_id, events=[event], changes=noted)
@@ -272,6 +275,7 @@ class Users:
         organisation_id: str,
         user_id: str,
         wanted: dict[str, Any],  # Any: values of columns
+        *,
         expected_version: int | None,
     ) -> tuple[User, _Told | None]:
         before = await self._locked(transaction, organisation_id, user_id, expected_version)
