@@ -247,7 +247,7 @@ async def open_site(
         browsers=browsers,
     )
     site.live_calls = LiveCalls(authentication, site.authority)
-    options, own = SignInOptions(database), Own(own_door, database)
+    options, own = SignInOptions(database, door.rules), Own(own_door, database)
     admin = AdminSessions(
         door.sessions,
         door.links,

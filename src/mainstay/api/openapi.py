@@ -69,6 +69,12 @@ class OpenApi:
                 "securitySchemes": {
                     "bearer": {"type": "http", "scheme": "bearer"},
                     "apiKey": {"type": "apiKey", "in": "header", "name": "api-key"},
+                    "session": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": "mainstay",
+                        "description": "Of a browser that has signed in; behind https it is named __Host-mainstay.",
+                    },
                 },
             },
         }
@@ -98,7 +104,7 @@ def _operation(route: Route, by_type: dict[type, Json]) -> Json:
     if route.request is not None:
         operation["requestBody"] = {"required": True, "content": _json(by_type[route.request])}
     if route.action is not Action.PUBLIC:
-        operation["security"] = [{"bearer": []}, {"apiKey": []}]
+        operation["security"] = [{"bearer": []}, {"apiKey": []}, {"session": []}]
     return operation
 
 

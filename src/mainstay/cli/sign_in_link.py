@@ -9,17 +9,10 @@ from mainstay.api.admin.sessions import link_url
 from mainstay.cli.database import database_settings, installed_database
 from mainstay.cli.installed_keys import operator_act
 from mainstay.cli.output import Output, output_option
-from mainstay.kit.clock import SystemClock
-from mainstay.kit.database import Database
 from mainstay.kit.errors import InvalidRequestError
-from mainstay.kit.secrets import load_or_create_secret
-from mainstay.platform.audit.ledger import Ledger
-from mainstay.platform.identity.acts import Acts
-from mainstay.platform.identity.authorize import Authority
-from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.first_owner import FIRST_EMAIL, FirstOwner
 from mainstay.platform.identity.organisations import DEFAULT_ORGANISATION_ID
-from mainstay.server.edge import Ground, build_doors
+from mainstay.server.edge import build_doors, build_ground
 from mainstay.settings import Settings
 from mainstay.supervisor.paths import address_path
 
@@ -40,7 +33,7 @@ async def sign_in_link(output: Output, *, email: str | None, organisation: str, 
         raise InvalidRequestError("Say whom the link is for: mainstay sign-in-link EMAIL.", param="email")
     settings = database_settings(output)
     async with installed_database(settings) as database:
-        ground = _ground(database, settings)
+        ground = build_ground(settings, database)
         doors = build_doors(settings, ground)
         with closing(doors.passwords):
             owner = FirstOwner(database, ground.acts, ground.clock)
@@ -57,17 +50,6 @@ async def sign_in_link(output: Output, *, email: str | None, organisation: str, 
     output.note(f"The link signs {user.email} in once, until {until}; nobody else should see it.")
     told = {"sign_in_link": link, "user_id": user.id, "email": user.email, "expires_at": expires_at_ms // 1000}
     output.show(told, link)
-
-
-def _ground(database: Database, settings: Settings) -> Ground:
-    clock = SystemClock()
-    return Ground(
-        database=database,
-        clock=clock,
-        acts=Acts(Ledger(clock), clock),
-        authority=Authority(Directory(database), clock),
-        pepper=load_or_create_secret(settings.home / "keys" / "pepper"),
-    )
 
 
 def _address(settings: Settings) -> str:

@@ -220,3 +220,10 @@ async def test_of_several_organisations_the_page_asks_for_the_address_first(site
     assert "Look it up" in (await site.ask("GET", "/auth/sign-in")).text
     shown = await site.ask("GET", "/auth/sign-in?email=ann%40example.com&next=/chat%3Fa=1")
     assert 'href="/auth/oidc/idp_Entra/start?next=/chat%3Fa%3D1"' in shown.text
+
+
+async def test_where_the_organisation_forbids_passwords_the_form_steps_back(site: Site):
+    assert "<details>" not in (await site.ask("GET", "/auth/sign-in")).text
+    site.door.rules.is_password_allowed = False
+    assert "<summary>Sign in with a password</summary>" in (await site.ask("GET", "/auth/sign-in")).text
+    assert (await site.ask("GET", "/auth/options")).json["password"] is False

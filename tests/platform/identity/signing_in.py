@@ -41,7 +41,7 @@ class Rules:
         self.is_password_allowed = True
         self.max_hours: int | None = None
 
-    def password_allowed(self, organisation_id: str, principal_id: str) -> bool:
+    def password_allowed(self, organisation_id: str, principal_id: str | None) -> bool:
         return self.is_password_allowed
 
     def session_max_hours(self, organisation_id: str, principal_id: str) -> int | None:

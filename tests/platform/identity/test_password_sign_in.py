@@ -63,6 +63,27 @@ async def test_whatever_is_wrong_the_answer_is_the_same(door: Door):
     assert len(told) == 1
 
 
+async def test_every_refusal_costs_one_look_at_a_password(door: Door, monkeypatch: pytest.MonkeyPatch):
+    locked = await door.add_user("locked@example.com", password=GOOD)
+    async with door.database.transaction() as transaction:
+        await transaction.execute(
+            "UPDATE users SET locked_until_ms = 9000000000000 WHERE principal_id = :id", {"id": locked}
+        )
+    await door.add_user(password=GOOD)
+    looks: list[bool] = []
+    matches = door.passwords.matches
+
+    async def counted(password: str, stored: str | None) -> bool:
+        looks.append(stored is not None)
+        return await matches(password, stored)
+
+    monkeypatch.setattr(door.passwords, "matches", counted)
+    for email in ("ann@example.com", "nobody@example.com", "locked@example.com"):
+        looks.clear()
+        await refused(door, email=email)
+        assert len(looks) == 1, email
+
+
 async def test_wrong_passwords_lock_the_account_for_a_while_and_are_audited(door: Door):
     await door.add_user(password=GOOD)
     for _ in range(3):

@@ -26,6 +26,7 @@ button, a.button { display: inline-block; min-height: 2.75rem; padding: .5rem 1r
 button.second, a.button.second { color: var(--ink); background: none; border-color: var(--quiet); }
 .whole { width: 100%; text-align: center; margin-bottom: .75rem; }
 :focus-visible { outline: 3px solid var(--deed); outline-offset: 2px; }
+summary { margin: .5rem 0 1rem; cursor: pointer; color: var(--quiet); }
 .alarm { padding: .75rem 1rem; color: var(--alarm); background: var(--alarm-paper); border-left: 4px solid; }
 .told { padding: .75rem 1rem; border-left: 4px solid var(--deed); }
 ul.rows { margin: 0; padding: 0; list-style: none; }

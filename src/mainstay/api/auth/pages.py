@@ -173,15 +173,16 @@ class Pages:
         options = await self._options.find(email or None)
         content = [_problem(problem)] if problem else []
         content += _providers(options, destination)
-        content.append(
-            form(
-                SIGN_IN,
-                hidden("next", destination),
-                field("Mail address", "email", kind="email", autocomplete="username", value=email),
-                field("Password", "password", kind="password", autocomplete="current-password"),
-                element("button", "Sign in", class_="whole", type="submit"),
-            )
+        by_password = form(
+            SIGN_IN,
+            hidden("next", destination),
+            field("Mail address", "email", kind="email", autocomplete="username", value=email),
+            field("Password", "password", kind="password", autocomplete="current-password"),
+            element("button", "Sign in", class_="whole", type="submit"),
         )
+        if not options.has_passwords:
+            by_password = element("details", [element("summary", "Sign in with a password"), by_password])
+        content.append(by_password)
         if not options.is_complete:
             content.append(_lookup(destination))
         return page("Sign in", *content)

@@ -27,7 +27,7 @@ class SignInOptionsObject(msgspec.Struct, frozen=True, kw_only=True):
     """How one may sign in. Ask again with `email` where `needs_email` says so."""
 
     object: str = "sign_in_options"
-    password: bool = True
+    password: bool
     providers: list[Provider]
     needs_email: bool
 
@@ -101,7 +101,10 @@ class SigningIn:
         """The providers of the organisation, as far as it is known."""
         found = await self._options.find(query(exchange, "email").get("email"))
         providers = [Provider(id=one.id, name=one.name, start_url=start_url(one.id)) for one in found.providers]
-        await show(exchange, SignInOptionsObject(providers=providers, needs_email=not found.is_complete))
+        shown = SignInOptionsObject(
+            password=found.has_passwords, providers=providers, needs_email=not found.is_complete
+        )
+        await show(exchange, shown)
 
     async def by_password(self, exchange: Exchange) -> None:
         """Begin a session with a password."""

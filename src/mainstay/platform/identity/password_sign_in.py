@@ -5,6 +5,7 @@ other. Unknown, deactivated and locked accounts get the same answer after the sa
 """
 
 import asyncio
+import logging
 import math
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from mainstay.platform.identity.sessions import Begun, Sessions, SignIn, end_ses
 from mainstay.platform.identity.sign_in_links import METHOD as BY_LINK
 from mainstay.platform.identity.sign_in_rules import SignInRules
 from mainstay.platform.identity.throttle import Throttle
+
+_LOG = logging.getLogger(__name__)
 
 METHOD = "password"
 """How sessions name this way of signing in."""
@@ -112,6 +115,7 @@ class PasswordSignIn:
                 return begun
         if not accounts:
             await self._passwords.matches(given.password, None)
+            _LOG.info("sign-in: a password was tried for no account, from %s", address)
         self._throttle.note_failure(address)
         await self._wait(began)
         raise UnauthenticatedError(

@@ -4,6 +4,7 @@ import msgspec
 
 from mainstay.kit.database import Database, Value
 from mainstay.platform.identity.names import EMAIL_LENGTH_MAX, folded
+from mainstay.platform.identity.sign_in_rules import SignInRules
 
 _OF_ORGANISATION = (
     "SELECT p.id, p.name FROM identity_providers p JOIN organisations o ON o.id = p.organisation_id "
@@ -24,6 +25,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How one may sign in."""
 
     providers: tuple[ProviderOption, ...]
+    has_passwords: bool = True
+    """False where the organisation as a whole forbids them; some may be allowed one all the same."""
     is_complete: bool
     """False where only a mail address tells which organisation's providers to show."""
 
@@ -31,8 +34,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class SignInOptions:
     """Finds providers by the domain of a mail address, or where there is one organisation only, for everyone."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rules: SignInRules) -> None:
         self._database = database
+        self._rules = rules
 
     async def find(self, email: str | None) -> Options:
         """Return the options of the organisation that has proved that the address's domain is its own."""
@@ -40,7 +44,11 @@ class SignInOptions:
         if organisation_id is None:
             return Options(providers=(), is_complete=email is not None)
         rows = await self._database.fetch(_OF_ORGANISATION, {"organisation_id": organisation_id})
-        return Options(providers=tuple(ProviderOption(id=id_, name=name) for id_, name in rows), is_complete=True)
+        return Options(
+            providers=tuple(ProviderOption(id=id_, name=name) for id_, name in rows),
+            has_passwords=self._rules.password_allowed(organisation_id, None),
+            is_complete=True,
+        )
 
     async def _of_domain(self, email: str | None) -> str | None:
         domain = "" if email is None or len(email) > EMAIL_LENGTH_MAX else folded(email).rpartition("@")[2].strip()

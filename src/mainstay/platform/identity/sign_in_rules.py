@@ -8,8 +8,8 @@ from mainstay.platform.identity.policies import PASSWORD_ALLOWED, SESSIONS_MAX_H
 class SignInRules(Protocol):
     """What is asked of policies when someone signs in."""
 
-    def password_allowed(self, organisation_id: str, principal_id: str) -> bool:
-        """Whether this user may sign in with a password."""
+    def password_allowed(self, organisation_id: str, principal_id: str | None) -> bool:
+        """Whether this user may sign in with a password, or without one, the organisation's people in general."""
         ...
 
     def session_max_hours(self, organisation_id: str, principal_id: str) -> int | None:
@@ -23,8 +23,8 @@ class PolicyRules:
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
 
-    def password_allowed(self, organisation_id: str, principal_id: str) -> bool:
-        """Whether this user may sign in with a password."""
+    def password_allowed(self, organisation_id: str, principal_id: str | None) -> bool:
+        """Whether this user may sign in with a password, or without one, the organisation's people in general."""
         return self._policies.value(
             PASSWORD_ALLOWED, Subject(organisation_id=organisation_id, principal_id=principal_id)
         )
