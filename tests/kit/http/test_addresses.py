@@ -2,10 +2,12 @@
 
 import asyncio
 import ipaddress
+import threading
 
 import pytest
 
 from mainstay.kit.http import AddressGuard, DnsFailure, ForbiddenAddressError, is_public
+from mainstay.kit.http.addresses import SystemResolver
 
 PUBLIC = ["93.184.216.34", "8.8.8.8", "1.1.1.1", "172.15.0.1", "172.32.0.1", "192.167.0.1", "100.63.0.1", "198.17.0.1"]
 PUBLIC += ["2606:2800:220:1::1", "2a00:1450::1", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
@@ -75,6 +77,28 @@ async def test_system_looks_names_up_beside_the_loop():
         await AddressGuard().addresses("localhost")
     with pytest.raises(DnsFailure, match="cannot be looked up"):
         await AddressGuard().addresses("no-such-name.invalid")
+
+
+async def test_name_that_many_ask_for_is_looked_up_once_and_outlives_those_who_leave():
+    asked, may_answer = [], threading.Event()
+
+    def look_up(host):
+        asked.append(host)
+        may_answer.wait(10)
+        if host == "broken":
+            raise OSError(-2, "no such name")
+        return ["8.8.8.8"]
+
+    resolver = SystemResolver(look_up)
+    waiting = [asyncio.ensure_future(resolver(host)) for host in ["name"] * 50 + ["broken"]]
+    await asyncio.sleep(0)
+    for one in (waiting[0], waiting[-1]):
+        one.cancel()
+    may_answer.set()
+    assert await asyncio.gather(*waiting[1:-1]) == [["8.8.8.8"]] * 49
+    assert sorted(asked) == ["broken", "name"]
+    assert await resolver("name") == ["8.8.8.8"]
+    assert asked.count("name") == 2
 
 
 async def test_slow_name_server_is_waited_for_no_longer_than_the_caller_likes():

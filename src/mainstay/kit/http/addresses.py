@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Returns the addresses of a host's name. Raises OSError (socket.gaierror) when it has none."""
 
-_LOOKUPS_AT_ONCE = 8
+_LOOKUPS_AT_ONCE = 32
 
 # IANA's special-purpose address registries (RFC 6890, as of 2025-10), and what clouds serve secrets from.
 _RESERVED_4 = tuple(
@@ -105,19 +105,34 @@ def is_public(address: Address) -> bool:
 
 
 class SystemResolver:
-    """Looks names up as the system does, a few at once: slow name servers take no thread from anything else."""
+    """Looks names up as the system does, in threads of its own: a slow name server holds up nothing else.
 
-    def __init__(self) -> None:
+    A name is looked up once for all who ask meanwhile, so that the same one cannot take every thread.
+    """
+
+    def __init__(self, look_up: Callable[[str], Sequence[str]] | None = None) -> None:
+        self._look_up = look_up or _look_up
         self._executor = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, thread_name_prefix="outbound-dns")
+        self._asked: dict[str, asyncio.Future[Sequence[str]]] = {}
 
     async def __call__(self, host: str) -> Sequence[str]:
         """Return the addresses of `host`. Raises socket.gaierror."""
-        found = await asyncio.get_running_loop().run_in_executor(self._executor, _look_up, host)
-        return [str(one) for one in dict.fromkeys(found)]
+        answer = self._asked.get(host)
+        if answer is None:
+            answer = asyncio.get_running_loop().run_in_executor(self._executor, self._look_up, host)
+            self._asked[host] = answer
+            answer.add_done_callback(lambda ended: self._ended(host, ended))
+        return await asyncio.shield(answer)  # whoever loses patience does not take it from the others
+
+    def _ended(self, host: str, answer: asyncio.Future[Sequence[str]]) -> None:
+        self._asked.pop(host, None)
+        if not answer.cancelled():
+            answer.exception()  # seen, though nobody may wait for it any more
 
 
-def _look_up(host: str) -> list[str]:
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+def _look_up(host: str) -> Sequence[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def _literal(host: str) -> Address | None:
