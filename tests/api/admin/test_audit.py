@@ -33,10 +33,10 @@ def ask(log: Log, tmp_path) -> Asking:
     vault = Vault(log.database, RootKeys(tmp_path / "root"), log.clock)
     acts = Acts(log.ledger, log.clock)
     webhooks = Webhooks(log.database, acts, vault, log.clock)
-    deliveries = Deliveries(log.database, log.ledger, vault, Outbound(INSIDE), log.clock)
+    deliveries = Deliveries(log.database, log.ledger, vault, Outbound(INSIDE), clock=log.clock)
     return Asking(
         [
-            AuditRoutes(log.database, acts, log.signer, log.signed_here, log.clock),
+            AuditRoutes(log.database, acts, log.signer, signed_here=log.signed_here, clock=log.clock),
             AuditWebhookRoutes(webhooks, deliveries, Idempotency(log.database, vault, log.clock)),
         ]
     )
@@ -150,7 +150,7 @@ async def test_database_that_fails_in_the_middle_of_an_export_ends_it_with_an_er
         await log.ledger.append(transaction, act(1), "org_default", [event(1)] * 600)
     failing = Failing(log.database)
     acts = Acts(log.ledger, log.clock)
-    asking = Asking([AuditRoutes(failing, acts, log.signer, log.signed_here, log.clock)])
+    asking = Asking([AuditRoutes(failing, acts, log.signer, signed_here=log.signed_here, clock=log.clock)])
     told = await asking(ADMIN, "GET", AUDIT + "/export")
     lines = told.body.splitlines(keepends=True)
     assert "error" in json.loads(lines[-1])

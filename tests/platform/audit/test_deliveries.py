@@ -36,7 +36,7 @@ class Post:
 
     def worker(self, outbound: Outbound | None = None) -> Deliveries:
         outbound = outbound or Outbound(INSIDE)
-        return Deliveries(self.log.database, self.log.ledger, self.vault, outbound, self.log.clock)
+        return Deliveries(self.log.database, self.log.ledger, self.vault, outbound, clock=self.log.clock)
 
     async def subscribe(self, *, actions: list[str] | None = None, after: int | None = 0) -> Webhook:
         wanted = NewWebhook(name="SIEM", url=self.receiver.url, actions=actions, after_sequence=after)

@@ -123,7 +123,9 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
 class AuditRoutes:
     """Reading the log; nobody writes or changes it here."""
 
-    def __init__(self, database: Database, acts: Acts, signer: Signer, signed_here: SignedHere, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, acts: Acts, signer: Signer, *, signed_here: SignedHere, clock: Clock
+    ) -> None:
         self._database = database
         self._acts = acts
         self._signer = signer

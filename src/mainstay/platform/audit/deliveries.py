@@ -96,7 +96,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
 class Deliveries:
     """Sends what is due."""
 
-    def __init__(self, database: Database, ledger: Ledger, sealer: Sealer, outbound: Outbound, clock: Clock) -> None:
+    def __init__(self, database: Database, ledger: Ledger, sealer: Sealer, outbound: Outbound, *, clock: Clock) -> None:
         self._database = database
         self._ledger = ledger
         self._sealer = sealer

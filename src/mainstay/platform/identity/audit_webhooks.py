@@ -116,8 +116,12 @@ class Webhooks:
             row["delivered_through"] = await _first_position(transaction, organisation_id, wanted.after_sequence)
             await transaction.execute(_INSERT, row)
             webhook = await self._find(transaction, organisation_id, id_)
-            said: dict[str, list[object]] = {"name": [None, webhook.name], "url": [None, _origin(webhook)], "actions": [None, webhook.actions]}
-            await self._record(transaction, act, webhook, "webhook.created", said)
+            said: dict[str, list[object]] = {
+                "name": [None, webhook.name],
+                "url": [None, _origin(webhook)],
+                "actions": [None, webhook.actions],
+            }
+            await self._record(transaction, act, webhook, "webhook.created", changed=said)
         return webhook, secret
 
     async def get(self, organisation_id: str, webhook_id: str) -> Webhook:
@@ -172,7 +176,7 @@ class Webhooks:
             webhook = await self._find(transaction, organisation_id, webhook_id)
             if "url" in changed:
                 changed["url"] = [_origin(before), _origin(webhook)]
-            await self._record(transaction, act, webhook, "webhook.updated", changed)
+            await self._record(transaction, act, webhook, "webhook.updated", changed=changed)
         return webhook
 
     async def renew_secret(self, act: Act, organisation_id: str, webhook_id: str) -> tuple[Webhook, str]:
@@ -187,7 +191,9 @@ class Webhooks:
                 {"secret": sealed, "organisation_id": organisation_id, "id": webhook_id},
             )
             webhook = await self._find(transaction, organisation_id, webhook_id)
-            await self._record(transaction, act, webhook, "webhook.secret_renewed", {"secret": ["changed", "changed"]})
+            await self._record(
+                transaction, act, webhook, "webhook.secret_renewed", changed={"secret": ["changed", "changed"]}
+            )
         return webhook, secret
 
     async def delete(
@@ -201,7 +207,7 @@ class Webhooks:
                 "DELETE FROM audit_webhooks WHERE organisation_id = :organisation_id AND id = :id",
                 {"organisation_id": organisation_id, "id": webhook_id},
             )
-            await self._record(transaction, act, webhook, "webhook.deleted", {"url": [_origin(webhook), None]})
+            await self._record(transaction, act, webhook, "webhook.deleted", changed={"url": [_origin(webhook), None]})
 
     async def _find(self, transaction: Transaction, organisation_id: str, webhook_id: str) -> Webhook:
         rows = await transaction.fetch(
@@ -218,6 +224,7 @@ class Webhooks:
         act: Act,
         webhook: Webhook,
         action: str,
+        *,
         changed: Mapping[str, Sequence[object]],
     ) -> None:
         target = Target(type="webhook", id=webhook.id, name=webhook.name)
