@@ -28,6 +28,7 @@ from mainstay.platform.identity.change_feed import ChangeFeed
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.identity.roles import ADMIN
+from mainstay.server.administration import Safeguards
 from mainstay.server.edge import Ground, build_doors, build_edge, build_sign_in, with_local_key
 from mainstay.server.identity_providers import build_provider_doors
 from mainstay.server.listener import Listener
@@ -114,14 +115,12 @@ async def serving(database: Database, tmp_path):
     ground = Ground(database=database, clock=clock, acts=acts, authority=authority, pepper=b"p" * 32)
     doors = build_doors(settings, ground)
     sealer = Plain()
-    provider_doors = build_provider_doors(
-        settings,
-        ground,
-        doors,
-        sealer=sealer,
+    safeguards = Safeguards(
+        vault=sealer,
         outbound=Outbound([ipaddress.ip_network("127.0.0.0/8")]),
         idempotency=Idempotency(database, sealer, clock),
     )
+    provider_doors = build_provider_doors(settings, ground, doors, safeguards)
     feed = ChangeFeed(database, [directory, *doors.views, *provider_doors.views])
     await feed.refresh()
     keyring = Keyring(database, b"p" * 32, clock)

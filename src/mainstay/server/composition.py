@@ -111,7 +111,7 @@ async def compose(
     keyring = Keyring(database, ground.pepper, ground.clock)
     # The directory first: a key that is known but whose owner is not would be refused.
     views: list[View] = [ground.authority.directory, metering.allotments, tables, *doors.views, *provider_doors.views]
-    settle = Settle(ChangeFeed(database, views), keyring, tell_others)
+    settle = provider_doors.tokens.settle = Settle(ChangeFeed(database, views), keyring, tell_others)
     await settle.refresh()
     await metering.spending.refresh()
 
