@@ -40,13 +40,13 @@ def build_auditing(settings: Settings, ground: Ground, safeguards: Safeguards) -
     ledger = Ledger(clock)
     signer = Signer(load_or_create_secret(settings.home / "keys" / "audit"))
     signed_here = SignedHere(settings.home / "audit" / "signed.json")
-    deliveries = Deliveries(database, ledger, safeguards.vault, safeguards.outbound, clock)
+    deliveries = Deliveries(database, ledger, safeguards.vault, safeguards.outbound, clock=clock)
     webhooks = Webhooks(database, ground.acts, safeguards.vault, clock)
     return Auditing(
         duty=Duty(database, Checkpoints(database, signer, clock, signed_here), deliveries, clock),
         refusals=Refusals(database, ledger, clock),
         groups=(
-            AuditRoutes(database, ground.acts, signer, signed_here, clock),
+            AuditRoutes(database, ground.acts, signer, signed_here=signed_here, clock=clock),
             AuditWebhookRoutes(webhooks, deliveries, safeguards.idempotency),
         ),
     )
