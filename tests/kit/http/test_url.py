@@ -1,10 +1,14 @@
 """URLs that people enter: read in one way, or refused."""
 
+from urllib.parse import urlsplit
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from tests.security.inside import URLS
 
 from mainstay.kit.errors import InvalidRequestError
-from mainstay.kit.http import Origin, Url
+from mainstay.kit.http import Origin, RequestHead, Url
 
 
 @pytest.mark.parametrize(
@@ -102,3 +106,42 @@ def test_nothing_but_an_invalid_request_comes_of_any_text():
         except InvalidRequestError:
             continue
         assert url.origin.host == url.origin.host.lower()
+
+
+_PIECES = [
+    "http",
+    "https",
+    ":",
+    "//",
+    "/",
+    "\\",
+    "@",
+    "#",
+    "?",
+    "[",
+    "]",
+    "%",
+    "127.0.0.1",
+    "good.example",
+    "::1",
+    "0x7f",
+]
+_PIECES += [".", "-", "_", " ", "\t", "\n", "\0", "80", "08", "xn--", "é", "。", "..", "&", "a", "1"]
+_TEXTS = some.lists(some.sampled_from(_PIECES), max_size=14).map("".join)
+
+
+@given(some.one_of(_TEXTS, _TEXTS.map("http://".__add__), some.text(max_size=60)))
+def test_every_reader_of_a_url_that_is_accepted_reads_the_same(text):
+    try:
+        url = Url.parse(text)
+    except InvalidRequestError:
+        return
+    parts = urlsplit(text)
+    assert (parts.hostname or "").removesuffix(".") in (
+        url.origin.host,
+        url.origin.host.strip("[]"),
+    ) or ":" in url.origin.host
+    assert (parts.port or (443 if parts.scheme == "https" else 80)) == url.origin.port
+    assert parts.username is None
+    assert Url.parse(str(url)) == url
+    assert RequestHead.render("GET", url.target, (), origin=url.origin).prefix.startswith(b"GET /")

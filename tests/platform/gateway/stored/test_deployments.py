@@ -125,3 +125,25 @@ async def test_there_are_only_so_many_deployments(gateway, monkeypatch):
     await gateway.deployment()
     with pytest.raises(ConflictError, match="1 deployments already"):
         await gateway.deployment("other")
+
+
+async def test_deployment_that_takes_the_name_of_a_deleted_one_is_not_shared_with_its_guests(gateway):
+    await gateway.provider()
+    deployment = await gateway.deployment()
+    insert = (
+        "INSERT INTO grants (id, organisation_id, resource_type, resource_id, principal_id, level, created_by, "
+        "created_at_ms) VALUES (:id, :organisation_id, 'deployment', :name, '', 'viewer', 'someone', 0)"
+    )
+    async with gateway.database.transaction() as transaction:
+        for organisation_id, name in (
+            (ORGANISATION, deployment.name),
+            (ORGANISATION, "else"),
+            (OTHER, deployment.name),
+        ):
+            values = {"id": f"grant_{organisation_id}_{name}", "organisation_id": organisation_id, "name": name}
+            await transaction.execute(insert, values)
+    await gateway.deployments.delete(SYSTEM, ORGANISATION, deployment.id)
+    left = await gateway.database.fetch("SELECT organisation_id, resource_id FROM grants ORDER BY id")
+    assert sorted(left) == sorted([(ORGANISATION, "else"), (OTHER, deployment.name)])
+    told = await gateway.database.fetch("SELECT id FROM changes WHERE kind = 'grants'")
+    assert told == [(f"deployment:{deployment.name}",)]

@@ -64,6 +64,7 @@ async def test_every_write_is_one_audit_event_without_secrets(gateway):
         ({"api_version": "2024-10-21"}, 'Only kind "azure"'),
         ({"api_key": "sk-\r\nx-evil: 1"}, "control character|no header can hold"),
         ({"api_key": "sk-é"}, "no header can hold"),
+        ({"api_key": "sk-pasted "}, "a space"),
         ({"headers": {"Host": "evil"}}, "is set for each request"),
         ({"headers": {"x\r\ny": "1"}}, "no name of a header"),
         ({"headers": {"x": "1\r\nhost: evil"}}, "line break"),

@@ -1,6 +1,6 @@
 """The store of deployments: an organisation's own names for models at its providers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -21,7 +21,8 @@ from mainstay.platform.gateway.stored.records import (
     wanted_of,
 )
 from mainstay.platform.identity.acts import Acts
-from mainstay.platform.identity.change_feed import ChangeKind
+from mainstay.platform.identity.change_feed import Change, ChangeKind
+from mainstay.platform.identity.grants import forget_resource
 from mainstay.platform.identity.names import clean_id
 from mainstay.platform.identity.organisations import DEFAULT_ORGANISATION_ID
 
@@ -137,7 +138,8 @@ class Deployments:
             if expected_version not in (None, deployment.version):
                 raise _changed_meanwhile(deployment)
             await transaction.execute(f"DELETE FROM deployments WHERE {_OF} AND id = :id", named)  # noqa: S608 - constants only
-            await self._record(transaction, act, deployment, Event(action="deployment.deleted"))
+            changes = await forget_resource(transaction, organisation_id, "deployment", deployment.name)
+            await self._record(transaction, act, deployment, Event(action="deployment.deleted"), changes=changes)
 
     async def _write(self, act: Act, before: StoredDeployment, after: StoredDeployment) -> bool:
         """Say whether the deployment was still what it was `before`, and is `after` now."""
@@ -174,14 +176,22 @@ class Deployments:
                 message = f"Target {number + 1} cannot be used: {error.message}"
                 raise InvalidRequestError(message, param=param) from error
 
-    async def _record(self, transaction: Transaction, act: Act, deployment: StoredDeployment, event: Event) -> None:
+    async def _record(
+        self,
+        transaction: Transaction,
+        act: Act,
+        deployment: StoredDeployment,
+        event: Event,
+        *,
+        changes: Iterable[Change] = (),
+    ) -> None:
         target = Target(type="deployment", id=deployment.id, name=deployment.name)
         await self._acts.record(
             transaction,
             act,
             deployment.organisation_id,
             events=[msgspec.structs.replace(event, target=target)],
-            changes=[(ChangeKind.DEPLOYMENT, deployment.id)],
+            changes=[(ChangeKind.DEPLOYMENT, deployment.id), *changes],
         )
 
     def _now_ms(self) -> int:

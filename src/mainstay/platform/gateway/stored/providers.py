@@ -280,8 +280,9 @@ def _check(provider: StoredProvider, credentials: Credentials) -> None:
     if provider.kind is ProviderKind.OPENAI and provider.options.api_version is not None:
         message = 'Only kind "azure" has an api_version; remove it, or change the kind.'
         raise InvalidRequestError(message, param="api_version")
-    if credentials.api_key is not None and header_fault("authorization", credentials.api_key):
-        message = "The api_key has a character that no header can hold; copy it again."
+    key = credentials.api_key
+    if key is not None and (" " in key or header_fault("authorization", key)):
+        message = "The api_key has a space or a character that no header can hold; copy it again."
         raise InvalidRequestError(message, param="api_key")
     for name, value in credentials.headers.items():
         if fault := header_fault(name, value):

@@ -102,7 +102,10 @@ class NewProvider(_Strict, frozen=True, kw_only=True):
 
 
 class ProviderChanges(_Strict, frozen=True, kw_only=True):
-    """What of a provider shall be otherwise; UNSET stays as it is. Deployments know it by its name, which stays."""
+    """What of a provider shall be otherwise; UNSET stays as it is, `headers` and `timeouts` are replaced as a whole.
+
+    Deployments know it by its name, which stays.
+    """
 
     kind: ProviderKind | UnsetType = UNSET
     base_url: Text | UnsetType = UNSET
