@@ -14,7 +14,7 @@ from mainstay.kit.pages import Page, PageRequest
 from mainstay.kit.sealing import Sealer
 from mainstay.platform.audit.events import Act, Event, Target
 from mainstay.platform.identity.acts import Acts
-from mainstay.platform.identity.change_feed import ChangeKind
+from mainstay.platform.identity.change_feed import Change, ChangeKind
 from mainstay.platform.identity.names import clean_id, clean_name, is_printable
 from mainstay.platform.identity.oidc.discovery import checked_issuer
 from mainstay.platform.identity.oidc.settings import ClientAuthentication, ProviderSettings
@@ -135,7 +135,10 @@ class IdentityProviders:
         *,
         expected_version: int | None = None,
     ) -> IdentityProvider:
-        """Change a provider. Raises NotFoundError, VersionMismatchError, InvalidRequestError or ConflictError."""
+        """Change a provider; one that is switched off ends the sessions that it began.
+
+        Raises NotFoundError, VersionMismatchError, InvalidRequestError or ConflictError.
+        """
         sealed = None
         if isinstance(changes.client_secret, str):
             sealed = await self._sealed(organisation_id, clean_id(provider_id), changes.client_secret)
@@ -151,26 +154,29 @@ class IdentityProviders:
             await require_known(transaction, organisation_id, after.settings, before=before.settings)
             await require_own_audiences(transaction, after)
             await transaction.execute(_UPDATE, _values(after))
+            ended = () if after.is_enabled else await self._end_sessions(transaction, after)
             event = Event(
                 action="identity_provider.updated", target=_target(after), changed=_shown_changes(before, after)
             )
-            await self._record(transaction, act, after, event)
+            await self._record(transaction, act, after, event, *ended)
         return after
 
     async def delete(
         self, act: Act, organisation_id: str, provider_id: str, *, expected_version: int | None = None
     ) -> None:
-        """Remove a provider and who its subjects are here; the users stay, their open sessions too.
-
-        Raises NotFoundError or VersionMismatchError.
+        """Remove a provider and who its subjects are here, and end the sessions that it began; the users stay, with
+        the groups and roles that they have. Raises NotFoundError or VersionMismatchError.
         """
         async with self._database.transaction() as transaction:
             await lock_organisation(transaction, organisation_id)
             provider = await self._locked(transaction, organisation_id, provider_id, expected_version)
             await transaction.execute("DELETE FROM sign_in_attempts WHERE provider_id = :id", {"id": provider.id})
             await transaction.execute("DELETE FROM identity_providers WHERE id = :id", {"id": provider.id})
-            event = Event(action="identity_provider.deleted", target=_target(provider))
-            await self._record(transaction, act, provider, event)
+            ended = await self._end_sessions(transaction, provider)
+            event = Event(
+                action="identity_provider.deleted", target=_target(provider), details={"sessions_ended": len(ended)}
+            )
+            await self._record(transaction, act, provider, event, *ended)
 
     async def secret(self, provider: IdentityProvider) -> str | None:
         """Return the client secret, to be sent to the provider and nowhere else."""
@@ -208,14 +214,24 @@ class IdentityProviders:
         if count >= PROVIDERS_MAX:
             raise ConflictError(f"An organisation can have {PROVIDERS_MAX} identity providers; remove one first.")
 
-    async def _record(self, transaction: Transaction, act: Act, provider: IdentityProvider, event: Event) -> None:
-        await self._acts.record(
-            transaction,
-            act,
-            provider.organisation_id,
-            events=[event],
-            changes=[(ChangeKind.IDENTITY_PROVIDER, provider.id)],
+    async def _end_sessions(self, transaction: Transaction, provider: IdentityProvider) -> tuple[Change, ...]:
+        rows = await transaction.fetch(
+            "UPDATE sessions SET revoked_at_ms = :now_ms WHERE organisation_id = :organisation_id AND method = :id "
+            "AND revoked_at_ms IS NULL RETURNING id",
+            {"now_ms": self._now_ms(), "organisation_id": provider.organisation_id, "id": provider.id},
         )
+        return tuple((ChangeKind.SESSION, str(session_id)) for (session_id,) in rows)
+
+    async def _record(
+        self,
+        transaction: Transaction,
+        act: Act,
+        provider: IdentityProvider,
+        event: Event,
+        *more: Change,
+    ) -> None:
+        changes = [(ChangeKind.IDENTITY_PROVIDER, provider.id), *more]
+        await self._acts.record(transaction, act, provider.organisation_id, events=[event], changes=changes)
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)

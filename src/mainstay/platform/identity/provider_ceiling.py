@@ -37,6 +37,8 @@ class ProviderCeilings:
 
         With another group claim, all that is mapped is given anew.
         """
+        if after.creates_users and not before.creates_users:
+            self._authority.require_covers(caller, frozenset({Action.WRITE_USERS}))
         known = before if before.group_claim == after.group_claim else _NOTHING_MAPPED
         for value, role_id in after.roles.items():
             if known.roles.get(value) != role_id:
@@ -45,6 +47,7 @@ class ProviderCeilings:
             await self._require_covers_role(caller, after.default_role_id)
         for value, group_id in after.groups.items():
             if known.groups.get(value) != group_id:
+                self._authority.require_covers(caller, frozenset({Action.WRITE_GROUPS}))
                 self._authority.require_covers_principal(caller, group_id)
         old_accounts = before.api_tokens.service_accounts
         for application, account_id in after.api_tokens.service_accounts.items():

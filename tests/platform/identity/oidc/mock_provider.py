@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -66,6 +67,7 @@ class MockProvider:
             "authorization_response_iss_parameter_supported": True,
         }
         self.codes: dict[str, dict[str, str]] = {}
+        self._numbers = count()
         self.requests: list[str] = []
         self.answers: dict[str, Callable[[], Answer]] = {}
         self.claims: Callable[[dict[str, Any]], dict[str, Any]] = lambda claims: claims
@@ -80,7 +82,7 @@ class MockProvider:
         assert asked["tenant"] == "1"
         assert asked["response_type"] == "code"
         assert asked["client_id"] == CLIENT
-        code = f"code-{len(self.codes)}"
+        code = f"code-{next(self._numbers)}"
         self.codes[code] = asked
         return {"code": code, "state": asked["state"], "iss": self.issuer}
 

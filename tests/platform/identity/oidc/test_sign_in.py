@@ -294,6 +294,23 @@ async def test_a_disabled_provider_is_not_there(house, mock):
             await attempt
 
 
+@pytest.mark.parametrize("end", ["disable", "delete"])
+async def test_a_provider_that_is_switched_off_takes_its_sessions_along(house, mock, end):
+    from mainstay.platform.identity.identity_providers import ProviderChanges
+
+    await house.add_domain()
+    provider = await house.add_provider(mock.issuer, creates_users=True)
+    other = await house.add_provider(mock.issuer, creates_users=True)
+    begun = (await house.go(provider, mock)).begun
+    kept = (await house.go(other, mock)).begun
+    if end == "disable":
+        await house.providers.update(SYSTEM, HERE, provider.id, ProviderChanges(is_enabled=False))
+    else:
+        await house.providers.delete(SYSTEM, HERE, provider.id)
+    assert (await house.sessions.get(HERE, begun.session.id)).revoked_at_ms is not None
+    assert (await house.sessions.get(HERE, kept.session.id)).revoked_at_ms is None
+
+
 async def test_what_the_id_token_leaves_out_is_read_from_userinfo(house, mock):
     await house.add_domain()
     provider = await house.add_provider(mock.issuer, creates_users=True, group_claim="groups")
@@ -316,7 +333,6 @@ async def test_a_policy_says_with_which_provider_people_sign_in(house, mock):
             {"locked": True},
         )
     await house.authority.directory.reload()
-    assert house.sign_in.choices(HERE) == []
     with pytest.raises(MainstayError) as refused:
         await house.go(provider, mock)
     assert refused.value.code == "provider_not_allowed"

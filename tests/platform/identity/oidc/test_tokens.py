@@ -1,4 +1,4 @@
-"""Access tokens of identity providers as credentials: whose they are, for how long, and when keys change or are gone."""
+"""Access tokens of identity providers as credentials: whose they are, for how long, and when keys change."""
 
 import pytest
 from tests.platform.identity.oidc.house import HERE

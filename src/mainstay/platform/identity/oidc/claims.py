@@ -75,7 +75,7 @@ def require_access_token(token: Unverified) -> None:
     """Raise TokenRefusedError for an ID token, or for one that is good only with a proof of possession."""
     claims = token.claims
     if token.type not in ("jwt", "at+jwt"):
-        raise TokenRefusedError(f"A token of type '{token.type[:40]}' is no access token.")
+        raise TokenRefusedError(f"A token of type {token.type[:40]!a} is no access token.")
     if any(name in claims for name in _ID_TOKEN_ONLY):
         raise TokenRefusedError("This is an ID token; send an access token.")
     if token.type != "at+jwt" and not any(name in claims for name in _ACCESS_TOKEN_ONLY):

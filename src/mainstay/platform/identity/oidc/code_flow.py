@@ -26,7 +26,7 @@ from mainstay.platform.identity.stored_provider import IdentityProvider
 CODE_LENGTH_MAX = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Started:
     """Where to send the browser, and the cookie that it must come back with."""
 

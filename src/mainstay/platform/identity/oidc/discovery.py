@@ -58,7 +58,7 @@ class Discovery:
         if document.get("issuer") != issuer:
             said = str(document.get("issuer"))[:200]
             raise ProviderFaultError(
-                f"{url} says that its issuer is '{said}', not '{issuer}'; enter the issuer exactly as it says it."
+                f"{url} says that its issuer is {said!a}, not '{issuer}'; enter the issuer exactly as it says it."
             )
         challenges = document.get("code_challenge_methods_supported")
         responses = document.get("response_types_supported", ["code"])

@@ -24,10 +24,6 @@ class Registry:
         """Return an enabled provider."""
         return self._by_id.get(provider_id)
 
-    def of_organisation(self, organisation_id: str) -> list[IdentityProvider]:
-        """Return the enabled providers that an organisation's people may choose from, oldest first."""
-        return [one for one in self._by_id.values() if one.organisation_id == organisation_id]
-
     def of_issuer(self, issuer: str) -> Sequence[IdentityProvider]:
         """Return the enabled providers, of all organisations, whose tokens may name this issuer."""
         return self._by_issuer.get(issuer, ())

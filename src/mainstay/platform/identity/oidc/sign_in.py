@@ -26,7 +26,7 @@ _ATTEMPTS = 3
 """How often an account is looked for when others make it at the same moment."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CameBack:
     """A browser that came back from a provider: what it brought, and the cookies that it had."""
 
@@ -69,10 +69,6 @@ class ProviderSignIn:
         self._accounts = accounts
         self._sessions = sessions
         self._rules = rules
-
-    def choices(self, organisation_id: str) -> list[IdentityProvider]:
-        """Return the providers that an organisation's sign-in page may offer."""
-        return [one for one in self._registry.of_organisation(organisation_id) if self._rules.allows(one, None)]
 
     async def start(self, provider_id: str, return_to: str, origin: Origin) -> Started:
         """Begin a sign-in. Raises NotFoundError, RateLimitedError, or MainstayError of the provider."""

@@ -147,7 +147,7 @@ class TokenVerifier:
             return await self._service_account(provider, account)
         if client is not None:
             raise TokenRefusedError(
-                f"The application '{client[:100]}' stands for no service account here; an administrator can name one."
+                f"The application {client[:100]!a} stands for no service account here; an administrator can name one."
             )
         person = person_of(claims, provider.settings)
         user_id = await self._user_of(provider, person)
