@@ -12,7 +12,7 @@ from mainstay.kit.pages import Page, PageRequest
 from mainstay.platform.audit.events import Act, Event, Target
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.bindings import require_future, require_principal, require_project
-from mainstay.platform.identity.change_feed import ChangeKind
+from mainstay.platform.identity.change_feed import Change, ChangeKind
 from mainstay.platform.identity.directory import EVERYONE
 from mainstay.platform.identity.grant_levels import LEVELS, Level
 from mainstay.platform.identity.names import NAME_LENGTH_MAX, clean_id, is_printable
@@ -197,6 +197,20 @@ class Grants:
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
+
+
+async def forget_resource(
+    transaction: Transaction, organisation_id: str, resource_type: str, resource_id: str
+) -> list[Change]:
+    """Delete what is granted on a resource that ceases to be, so that one that takes its name is not shared with it.
+
+    Return what views must be told.
+    """
+    gone = await transaction.execute(
+        "DELETE FROM grants WHERE organisation_id = :organisation_id AND resource_type = :type AND resource_id = :id",
+        {"organisation_id": organisation_id, "type": resource_type, "id": resource_id},
+    )
+    return [(ChangeKind.GRANTS, f"{resource_type}:{resource_id}")] if gone else []
 
 
 def require_grantable(resource_type: str) -> None:

@@ -135,6 +135,11 @@ async def test_deployment_that_takes_the_name_of_a_deleted_one_is_not_shared_wit
         "created_at_ms) VALUES (:id, :organisation_id, 'deployment', :name, '', 'viewer', 'someone', 0)"
     )
     async with gateway.database.transaction() as transaction:
+        for organisation_id in (ORGANISATION, OTHER):
+            await transaction.execute(
+                "INSERT INTO organisations (id, name, created_at_ms) VALUES (:id, 'Org', 0) ON CONFLICT DO NOTHING",
+                {"id": organisation_id},
+            )
         for organisation_id, name in (
             (ORGANISATION, deployment.name),
             (ORGANISATION, "else"),
