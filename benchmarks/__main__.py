@@ -1,4 +1,7 @@
-"""Run the measurements: `python -m benchmarks [gateway] [streams] [idle] [start] [engine] [--quick] [--write]`."""
+"""Run the measurements: `python -m benchmarks [PART...] [--quick] [--write]`.
+
+Parts are gateway, streams, idle, start, engine and authorization.
+"""
 
 import argparse
 import signal
@@ -6,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import cold_start, engine, gateway_cpu, idle_streams, streams
+from benchmarks import authorization, cold_start, engine, gateway_cpu, idle_streams, streams
 from benchmarks.processes import BenchmarkError
 from benchmarks.rig import Rig, running_rig
 from benchmarks.tables import Claim, Table, claims_table, machine, provenance, write_section
@@ -19,10 +22,14 @@ GATEWAY: dict[str, Measurement] = {
     "start": cold_start.run,
 }
 
+Apart = Callable[..., tuple[list[Table], list[Claim], list[str]]]
+APART: dict[str, Apart] = {"engine": engine.run, "authorization": authorization.run}
+"""What needs no mock vendor; called with `is_quick`."""
+
 
 def arguments() -> argparse.Namespace:
     """What was asked for; everything when nothing is named."""
-    names = [*GATEWAY, "engine"]
+    names = [*GATEWAY, *APART]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"one or more of {', '.join(names)}; all by default")
     parser.add_argument("--quick", action="store_true", help="3 short rounds: to see that it works, not to publish")
@@ -64,9 +71,9 @@ def main() -> int:
     try:
         if set(asked.parts) & set(GATEWAY):
             run_gateway(asked, command.strip())
-        if "engine" in asked.parts:
-            tables, claims, versions = engine.run(is_quick=asked.quick)
-            publish("engine", [*tables, claims_table(claims)], provenance(command, versions), is_written=asked.write)
+        for name in (name for name in APART if name in asked.parts):
+            tables, claims, versions = APART[name](is_quick=asked.quick)
+            publish(name, [*tables, claims_table(claims)], provenance(command, versions), is_written=asked.write)
     except BenchmarkError as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
