@@ -140,4 +140,4 @@ async def test_failed_call_costs_nothing():
         await serving.call()
     counter = serving.limiter.budgets.get("budget_1")
     assert (counter.used_tokens, counter.held_tokens) == (0, 0)
-    assert serving.ends[0].cost_nano is None
+    assert (serving.ends[0].cost_nano, serving.ends[0].currency) == (None, "")

@@ -181,7 +181,7 @@ class Account:
             reasoning_tokens=counted.reasoning_tokens,
             tokens_are_estimated=is_estimated,
             cost_nano=cost_nano,
-            currency=None if self._price is None else self._price.currency,
+            currency="" if self._price is None else self._price.currency,
             model=model or self.start.model,
         )
         self._accounts.close(self, end)

@@ -87,6 +87,21 @@ async def test_cost_that_was_not_written_down_is_reckoned_at_the_price_of_now(da
     assert await sums(database, type="key") == [("key", "key_1", TODAY, "USD", 1, 10, 10_000)]
 
 
+async def test_call_without_a_price_does_not_get_the_price_of_another_deployment_of_that_name(
+    database: Database,
+) -> None:
+    ended = end("a", prompt_tokens=10, currency="")
+    await insert_usage(database, [usage_record(start("a"), ended, {"gpt-4o": Price(1.0)}.get)])
+    assert await sums(database, type="key") == [("key", "key_1", TODAY, "", 1, 10, 0)]
+    assert await database.fetch("SELECT cost_nano, currency FROM usage_records") == [(None, None)]
+
+
+async def test_sessions_and_tokens_are_no_scopes(database: Database) -> None:
+    called = start("a", key_id="sess_1", principal_id="user_1", project_id="")
+    await insert_usage(database, [usage_record(called, end("a"), no_price)])
+    assert {row[0] for row in await sums(database)} == {"organisation", "user"}
+
+
 async def test_days_and_currencies_are_kept_apart(database: Database) -> None:
     records = [
         usage_record(start("a"), end("a", prompt_tokens=1, cost_nano=5, currency="EUR"), no_price),

@@ -11,7 +11,7 @@ from mainstay.platform.identity.change_feed import Changed, ChangeKind
 from mainstay.platform.metering.budget_counters import Budget
 from mainstay.platform.metering.limiter import Limiter, Scope
 from mainstay.platform.metering.periods import Period
-from mainstay.platform.metering.scope_refs import ScopeRef, ScopeType
+from mainstay.platform.metering.scope_refs import ScopeRef, ScopeType, is_key
 from mainstay.platform.metering.spending import Spending
 from mainstay.platform.metering.spent import read_spent, take_over
 
@@ -23,7 +23,6 @@ GROUPS_MAX = 128
 
 _CACHED_MAX = 50_000
 _IDS_PER_QUERY = 500
-_KEY_PREFIX = "key_"
 _LIMITS = "SELECT id, organisation_id, scope_type, scope_id, requests_per_minute, tokens_per_minute FROM limits"
 _BUDGETS = (
     "SELECT id, organisation_id, scope_type, scope_id, period, tokens, cost_nano, currency, warn_at_percent, action "
@@ -211,7 +210,7 @@ class Allotments:
         own = PerMinute(caller.requests_per_minute, caller.tokens_per_minute)
         default = self._of_a_key
         counted = ScopeType.KEY
-        if caller.principal_id is not None and not caller.key_id.startswith(_KEY_PREFIX):
+        if caller.principal_id is not None and not is_key(caller.key_id):
             counted = ScopeType.USER
         scope_id = caller.key_id if counted is ScopeType.KEY else caller.principal_id
         row = self._rules.get((caller.organisation_id, counted, scope_id or ""), _NO_RULES).per_minute

@@ -56,8 +56,9 @@ class CallEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     reasoning_tokens: int = 0
     tokens_are_estimated: bool = False
     cost_nano: int | None = None
-    """At the price of the moment, in billionths of a unit of `currency`; None if no price is known."""
+    """At the price of the moment, in billionths of a unit of `currency`."""
     currency: str | None = None
+    """Empty if no price is known; None if nobody looked, as in journals of earlier versions."""
     provider: str | None = None
     """Who has answered in the end, if it was not the one that the start names; so with `model`."""
     model: str | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mainstay.kit.database import Database, Transaction, Value
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
 from mainstay.platform.metering.prices import PriceOf
-from mainstay.platform.metering.scope_refs import ScopeType
+from mainstay.platform.metering.scope_refs import ScopeType, is_key
 from mainstay.platform.metering.spending import Amount, Spending, SpendingKey, add_up, next_revision, write_spending
 
 STATUS_UNKNOWN = 0
@@ -146,7 +146,8 @@ def usage_record(start: CallStart, end: CallEnd | None, price_of: PriceOf) -> Re
 def _scopes(start: CallStart) -> Iterator[tuple[ScopeType, str]]:
     """Whose budgets the call counts against."""
     yield ScopeType.ORGANISATION, start.organisation_id
-    yield ScopeType.KEY, start.key_id
+    if is_key(start.key_id):
+        yield ScopeType.KEY, start.key_id
     if start.project_id:
         yield ScopeType.PROJECT, start.project_id
     if start.principal_id is not None:
@@ -157,8 +158,9 @@ def _scopes(start: CallStart) -> Iterator[tuple[ScopeType, str]]:
 
 def _cost(start: CallStart, end: CallEnd, price_of: PriceOf) -> tuple[int | None, str | None]:
     """The amount and its currency: as written down when the call ended, or else at the price of now."""
-    if end.cost_nano is not None and end.currency is not None:
-        return min(max(end.cost_nano, 0), _COST_NANO_MAX), end.currency
+    if end.currency is not None:
+        known = end.cost_nano is not None and end.currency != ""
+        return (min(max(end.cost_nano or 0, 0), _COST_NANO_MAX), end.currency) if known else (None, None)
     price = price_of(start.deployment)
     if price is None:
         return None, None

@@ -31,6 +31,14 @@ class ScopeRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"{self.type.value} {self.id}"
 
 
+_KEY_PREFIX = "key_"
+
+
+def is_key(credential_id: str) -> bool:
+    """Whether a credential is an API key, which limits are set for; sessions and tokens come and go."""
+    return credential_id.startswith(_KEY_PREFIX)
+
+
 _FIND = {
     ScopeType.ORGANISATION: "SELECT id FROM organisations WHERE id = :id AND id = :organisation_id",
     ScopeType.PROJECT: "SELECT id FROM projects WHERE id = :id AND organisation_id = :organisation_id",
