@@ -25,7 +25,8 @@ _PREFIX = "scim_"
 class Column:
     """Where an attribute is when it is not in the JSON document.
 
-    `equality` finds rows by an index; `{value}` is the placeholder. `fold` makes a value comparable with the column.
+    `equality` is a statement that finds ids by an index; `{value}` is the placeholder. `fold` makes a value
+    comparable with the column.
     """
 
     sql: str
@@ -140,7 +141,7 @@ class Compiler:
             return f"{column.sql} IS NOT NULL"
         link = self.source.links.get(_key(place).partition(".")[0])
         if link is not None:
-            return f"p.id IN ({link[1]})"
+            return f"p.id IN ({link[1]})"  # many, so it is left to the database how to find them
         document = self._document()
         if place.attribute is None:
             return f"{self._json.text(document, self.source.stored_names[str(place.extension)])} IS NOT NULL"
@@ -210,7 +211,7 @@ class Compiler:
         if node.op != CompareOperator.eq or not is_value or not isinstance(node.value, str):
             raise InvalidFilterError(f"'{_key(place)}' can be compared by value eq only.", param="filter")
         statement = self.source.links[_key(place).partition(".")[0]][0]
-        return f"p.id IN ({statement.format(value=self._bind(node.value))})"
+        return self._json.among("p.id", statement.format(value=self._bind(node.value)))
 
     def _compared_column(self, node: "Comparison", column: Column) -> str:
         if column.type == "boolean":
@@ -219,7 +220,7 @@ class Compiler:
             return self._time(node, column.sql)
         if column.equality is not None and node.op.value == "eq" and isinstance(node.value, str):
             value = node.value if column.fold is None else column.fold(node.value)
-            return column.equality.format(value=self._bind(value))
+            return self._json.among("p.id", column.equality.format(value=self._bind(value)))
         return self._text(node, column.sql, column.fold, is_case_exact=column.is_case_exact)
 
     def _compared(self, node: "Comparison", text: str, leaf: Attribute) -> str:

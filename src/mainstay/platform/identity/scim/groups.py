@@ -32,15 +32,13 @@ EXTERNAL_ID_LENGTH_MAX = 512
 _EVENT_IDS_MAX = 1000
 _GROUPS = Relation(
     "p.id, p.organisation_id, p.name, g.source, g.external_id, p.created_at_ms, p.updated_at_ms, p.version",
-    "principals p JOIN groups g ON g.principal_id = p.id "
-    "WHERE p.organisation_id = :organisation_id AND p.type = 'group' AND g.organisation_id = :organisation_id "
-    "AND g.source = 'scim'",
+    type="group",
+    joined="groups g ON g.principal_id = p.id",
+    narrowing=" AND g.source = 'scim'",
 )
-_BY_EXTERNAL_ID = (
-    "p.id IN (SELECT principal_id FROM groups WHERE organisation_id = :organisation_id AND external_id = {value})"
-)
+_BY_EXTERNAL_ID = "SELECT principal_id FROM groups WHERE organisation_id = :organisation_id AND external_id = {value}"
 _COLUMNS = {
-    "id": Column(sql="p.id", equality="p.id = {value}"),
+    "id": Column(sql="p.id"),
     "externalid": Column(sql="g.external_id", equality=_BY_EXTERNAL_ID),
     "displayname": Column(sql="p.name", is_case_exact=False),
     "meta.created": Column(sql="p.created_at_ms", type="time"),
@@ -192,10 +190,12 @@ class ScimGroups:
     async def _with_members(self, groups: list[Group]) -> list[ScimGroup]:
         """Look up the members of all of them at once."""
         ids = msgspec.json.encode([group.id for group in groups]).decode()
+        is_wanted = self._json.among("group_id", self._json.listed(":ids"))
         rows = await self._database.fetch(
-            "SELECT m.group_id, m.member_id, p.type FROM group_members m "  # noqa: S608 - constants only
+            "WITH m AS MATERIALIZED (SELECT group_id, member_id FROM group_members "  # noqa: S608 - constants only
+            f"WHERE {is_wanted}) SELECT m.group_id, m.member_id, p.type FROM m "
             "JOIN principals p ON p.id = m.member_id LEFT JOIN groups g ON g.principal_id = p.id "
-            f"WHERE m.group_id IN ({self._json.listed(':ids')}) AND (p.type = 'user' OR g.source = 'scim') "
+            "WHERE p.type = 'user' OR g.source = 'scim' "
             "ORDER BY m.group_id, m.member_id",
             {"ids": ids},
         )

@@ -1,4 +1,7 @@
-"""Reading JSON in SQL, as either database does it. Names are constants of the schemas, never what someone sent."""
+"""What either database writes its own way: reading JSON, and looking up what is listed.
+
+Names are constants of the schemas, never what someone sent.
+"""
 
 from mainstay.kit.database import Dialect
 
@@ -44,6 +47,13 @@ class JsonSql:
         if self._is_sqlite:
             return f"SELECT value FROM json_each({placeholder})"  # noqa: S608 - a placeholder
         return f"SELECT jsonb_array_elements_text(CAST({placeholder} AS jsonb))"
+
+    def among(self, column: str, subquery: str) -> str:
+        """Whether a column is among what a subquery gives, which is few and looked up first.
+
+        PostgreSQL plans a join where it sees one, and a bad one as long as it has no statistics of new rows.
+        """
+        return f"{column} IN ({subquery})" if self._is_sqlite else f"{column} = ANY (ARRAY({subquery}))"
 
     def exists(self, items: str, condition: str) -> str:
         """Whether a table that `items` gave has a row for which the condition holds."""

@@ -14,7 +14,7 @@ from mainstay.platform.identity.scim.memberships import Membership
 
 _CANDIDATES = (
     "FROM principals p LEFT JOIN groups g ON g.principal_id = p.id "
-    "WHERE p.organisation_id = :organisation_id AND (p.type = 'user' OR g.source = 'scim') AND p.id IN"
+    "WHERE p.organisation_id = :organisation_id AND (p.type = 'user' OR g.source = 'scim') AND"
 )
 
 
@@ -22,7 +22,10 @@ class MemberRows:
     """Writes members, all at once however many they are. The organisation is locked by the caller."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._listed = JsonSql(dialect).listed(":ids")
+        json = JsonSql(dialect)
+        listed = json.listed(":ids")
+        self._is_candidate = f"{_CANDIDATES} {json.among('p.id', listed)}"
+        self._is_listed = json.among("member_id", listed)
 
     async def change(
         self, transaction: Transaction, group: Group, membership: Membership
@@ -44,7 +47,7 @@ class MemberRows:
         self, transaction: Transaction, values: dict[str, Value], membership: Membership
     ) -> list[str]:
         rows = await transaction.fetch(
-            f"SELECT p.id, p.type {_CANDIDATES} ({self._listed})", values | {"ids": _json(membership.added)}
+            f"SELECT p.id, p.type {self._is_candidate}", values | {"ids": _json(membership.added)}
         )
         known = {str(id_) for id_, _ in rows}
         for id_ in membership.added:
@@ -56,10 +59,10 @@ class MemberRows:
         if not membership.takes_away:
             return []
         ids = membership.added if membership.is_replaced else membership.removed
-        word = "NOT IN" if membership.is_replaced else "IN"
+        word = "NOT " if membership.is_replaced else ""
         rows = await transaction.fetch(
             "DELETE FROM group_members WHERE group_id = :group_id AND organisation_id = :organisation_id "  # noqa: S608 - constants
-            f"AND member_id {word} ({self._listed}) RETURNING member_id",
+            f"AND {word}({self._is_listed}) RETURNING member_id",
             values | {"ids": _json(ids)},
         )
         return sorted(str(id_) for (id_,) in rows)
@@ -67,7 +70,7 @@ class MemberRows:
     async def _add(self, transaction: Transaction, values: dict[str, Value], ids: Iterable[str]) -> list[str]:
         rows = await transaction.fetch(
             "INSERT INTO group_members (group_id, member_id, organisation_id, source) "
-            f"SELECT CAST(:group_id AS text), p.id, p.organisation_id, 'scim' {_CANDIDATES} ({self._listed}) "
+            f"SELECT CAST(:group_id AS text), p.id, p.organisation_id, 'scim' {self._is_candidate} "
             "ON CONFLICT (group_id, member_id) DO NOTHING RETURNING member_id",
             values | {"ids": _json(ids)},
         )

@@ -32,10 +32,31 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What is selected: `tables` ends in a WHERE that names the organisation."""
+    """What is selected: `columns` of principals `p`, of one type, and of the table that is joined to them.
+
+    `narrowing` is a condition on that table.
+    """
 
     columns: str
-    tables: str
+    type: str
+    joined: str
+    narrowing: str = ""
+
+    @property
+    def principals(self) -> str:
+        """The principals, and the WHERE that names the organisation."""
+        return f"principals p WHERE p.organisation_id = :organisation_id AND p.type = '{self.type}'"
+
+    @property
+    def tables(self) -> str:
+        """All tables, with the same WHERE."""
+        return self.principals.replace(" WHERE ", f" JOIN {self.joined} WHERE ", 1) + self.narrowing
+
+    @property
+    def page(self) -> str:
+        """A page of all of them in the order of their ids: first the page, then what is joined."""
+        ids = f"SELECT p.* FROM {self.principals} ORDER BY p.id LIMIT :count OFFSET :skipped"  # noqa: S608 - constants
+        return f"SELECT {self.columns} FROM ({ids}) p JOIN {self.joined} ORDER BY p.id"  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +74,22 @@ async def select(
 
     Raises InvalidFilterError or InvalidPathError.
     """
+    is_whole = query.filter is None and query.sort_by is None and not relation.narrowing
     condition = "" if query.filter is None else f" AND {compiler.where(query.filter)}"
     order = "p.id" if query.sort_by is None else compiler.order_by(query.sort_by, is_descending=query.is_descending)
     values: dict[str, Value] = {**compiler.values, "organisation_id": organisation_id}
     rows: Sequence[Row] = []
     if query.count:
-        rows = await database.fetch(
+        statement = (
             f"SELECT {relation.columns} FROM {relation.tables}{condition} "  # noqa: S608 - constants and placeholders
-            f"ORDER BY {order} LIMIT :count OFFSET :skipped",
+            f"ORDER BY {order} LIMIT :count OFFSET :skipped"
+        )
+        rows = await database.fetch(
+            relation.page if is_whole else statement,
             values | {"count": query.count, "skipped": query.start_index - 1},
         )
     if rows and len(rows) < query.count:
         return query.start_index - 1 + len(rows), rows
-    counted = await database.fetch(f"SELECT count(*) FROM {relation.tables}{condition}", values)  # noqa: S608 - as above
+    counted_in = relation.principals if is_whole else relation.tables
+    counted = await database.fetch(f"SELECT count(*) FROM {counted_in}{condition}", values)  # noqa: S608 - as above
     return int(counted[0][0]), rows

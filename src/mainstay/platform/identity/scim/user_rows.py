@@ -23,20 +23,18 @@ from mainstay.platform.identity.scim.vocabulary import ENTERPRISE_SCHEMA, Json, 
 USERS = Relation(
     "p.id, p.name, p.status, p.created_at_ms, p.updated_at_ms, p.version, "
     "u.email, u.user_name, u.external_id, u.attributes",
-    "principals p JOIN users u ON u.principal_id = p.id "
-    "WHERE p.organisation_id = :organisation_id AND p.type = 'user' AND u.organisation_id = :organisation_id",
+    type="user",
+    joined="users u ON u.principal_id = p.id",
 )
 EXTERNAL_ID_LENGTH_MAX = 512
 _DOCUMENT_BYTES_MAX = 64 * 1024
 _STORED_NAMES = {ENTERPRISE_SCHEMA: "enterprise"}
 _BY_USER_NAME = (
-    "p.id IN (SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND user_name = {value} "
+    "SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND user_name = {value} "
     "UNION ALL SELECT principal_id FROM users "
-    "WHERE organisation_id = :organisation_id AND email_normal = {value} AND user_name IS NULL)"
+    "WHERE organisation_id = :organisation_id AND email_normal = {value} AND user_name IS NULL"
 )
-_BY_EXTERNAL_ID = (
-    "p.id IN (SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND external_id = {value})"
-)
+_BY_EXTERNAL_ID = "SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND external_id = {value}"
 _IN_ANY_GROUP = (
     "SELECT m.member_id FROM group_members m JOIN groups g ON g.principal_id = m.group_id "
     "WHERE g.source = 'scim' AND m.organisation_id = :organisation_id"
@@ -66,7 +64,7 @@ def source(kind: Kind, dialect: Dialect) -> Source:
         kind=kind,
         document=f"CASE WHEN u.user_name IS NULL THEN {contact} ELSE {json.parsed('u.attributes')} END",
         columns={
-            "id": Column(sql="p.id", equality="p.id = {value}"),
+            "id": Column(sql="p.id"),
             "externalid": Column(sql="u.external_id", equality=_BY_EXTERNAL_ID),
             "username": Column(sql="coalesce(u.user_name, u.email_normal)", fold=folded, equality=_BY_USER_NAME),
             "active": Column(sql="p.status = 'active'", type="boolean"),

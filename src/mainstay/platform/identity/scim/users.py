@@ -211,10 +211,11 @@ class ScimUsers:
     async def _with_groups(self, organisation_id: str, users: list[ScimUser]) -> list[ScimUser]:
         """Look up the groups of all of them at once."""
         ids = msgspec.json.encode([user.id for user in users]).decode()
+        is_wanted = self._json.among("member_id", self._json.listed(":ids"))
         rows = await self._database.fetch(
-            "SELECT m.member_id, p.id, p.name FROM group_members m "  # noqa: S608 - constants only
+            "WITH m AS MATERIALIZED (SELECT group_id, member_id FROM group_members "  # noqa: S608 - constants only
+            f"WHERE organisation_id = :organisation_id AND {is_wanted}) SELECT m.member_id, p.id, p.name FROM m "
             "JOIN groups g ON g.principal_id = m.group_id AND g.source = 'scim' JOIN principals p ON p.id = m.group_id "
-            f"WHERE m.organisation_id = :organisation_id AND m.member_id IN ({self._json.listed(':ids')}) "
             "ORDER BY m.member_id, p.id",
             {"organisation_id": organisation_id, "ids": ids},
         )
