@@ -218,6 +218,11 @@ async def test_budget_set_in_mid_month_counts_what_was_spent_before(
     assert len(limiter.budgets) == 0
 
 
+async def test_changes_of_people_do_not_wait_for_the_recorder(allotments: Allotments) -> None:
+    async with allotments.recording, asyncio.timeout(20):
+        await allotments.apply({ChangeKind.PRINCIPAL: frozenset({"user_1"}), ChangeKind.LIMIT: frozenset({"x"})})
+
+
 async def test_reading_everything_anew_keeps_what_is_not_recorded_yet(
     feed: ChangeFeed, allotments: Allotments, budgets: Budgets, limiter: Limiter
 ) -> None:

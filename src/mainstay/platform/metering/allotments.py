@@ -21,7 +21,7 @@ GroupsOf = Callable[[str], tuple[str, ...]]
 GROUPS_MAX = 128
 """Groups of one principal that a call is counted for; those that have a limit or a budget come first."""
 
-_CACHED_MAX = 50_000
+_CACHED_MAX = 20_000
 _IDS_PER_QUERY = 500
 _LIMITS = "SELECT id, organisation_id, scope_type, scope_id, requests_per_minute, tokens_per_minute FROM limits"
 _BUDGETS = (
@@ -149,7 +149,8 @@ class Allotments:
         budget_ids = changed.get(ChangeKind.BUDGET, frozenset())
         limits = await self._fetch(_LIMITS, limit_ids)
         budgets = await self._fetch(_BUDGETS, budget_ids)
-        await self._load_spent(budget_ids)
+        if budget_ids:
+            await self._load_spent(budget_ids)
         self._put(limits, budgets, gone=limit_ids | budget_ids)
         self._counters.forget(budget_ids - self._places.keys())
         self._counters.tell_again(budget_ids)
