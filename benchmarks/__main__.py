@@ -1,6 +1,6 @@
 """Run the measurements: `python -m benchmarks [PART...] [--quick] [--write]`.
 
-Parts are gateway, streams, idle, start, engine and authorization.
+Parts are gateway, streams, idle, start, engine, authorization and scim.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import authorization, cold_start, engine, gateway_cpu, idle_streams, streams
+from benchmarks import audit_log, authorization, cold_start, engine, gateway_cpu, idle_streams, scim_sync, streams
 from benchmarks.processes import BenchmarkError
 from benchmarks.rig import Rig, running_rig
 from benchmarks.tables import Claim, Table, claims_table, machine, provenance, write_section
@@ -23,7 +23,12 @@ GATEWAY: dict[str, Measurement] = {
 }
 
 Apart = Callable[..., tuple[list[Table], list[Claim], list[str]]]
-APART: dict[str, Apart] = {"engine": engine.run, "authorization": authorization.run}
+APART: dict[str, Apart] = {
+    "engine": engine.run,
+    "authorization": authorization.run,
+    "audit": audit_log.run,
+    "scim": scim_sync.run,
+}
 """What needs no mock vendor; called with `is_quick`."""
 
 

@@ -6,6 +6,7 @@ the key is the seed in a file beside the database's other keys, its id the begin
 
 import base64
 import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,8 +14,9 @@ import msgspec
 from mainstay.kit.errors import ConfigurationError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+SEED_BYTES = 32
 KEY_ID_BYTES = 8
 PUBLIC_KEY_BYTES = 32
 # What is signed begins with a line that no other kind of statement begins with.
@@ -49,14 +51,26 @@ class Signer:
     """Signs checkpoints with this installation's key."""
 
     def __init__(self, seed: bytes) -> None:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        if len(seed) != SEED_BYTES:
+            raise ConfigurationError(f"The audit key is not {SEED_BYTES} bytes long; restore it from a backup.")
+        self._seed = seed
 
-        try:
-            self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        except ValueError as error:
-            raise ConfigurationError("The audit key is not 32 bytes long; restore it from a backup.") from error
-        self.public_key = self._key.public_key().public_bytes_raw()
-        self.key_id = key_id(self.public_key)
+    @cached_property
+    def public_key(self) -> bytes:
+        """The half that verifies."""
+        return self._key.public_key().public_bytes_raw()
+
+    @cached_property
+    def key_id(self) -> str:
+        """The id of the pair."""
+        return key_id(self.public_key)
+
+    @cached_property
+    def _key(self) -> "Ed25519PrivateKey":
+        # Not before it is needed: the library takes as long to load as a tenth of a start.
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+
+        return ed25519.Ed25519PrivateKey.from_private_bytes(self._seed)
 
     def sign(self, organisation_id: str, through_sequence: int, hash: bytes, *, signed_at_ms: int) -> Checkpoint:
         """Return the signed statement."""
