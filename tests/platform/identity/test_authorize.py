@@ -432,6 +432,24 @@ async def test_whoever_acts_for_another_must_cover_all_that_he_may_do_everywhere
         authority.require_covers_principal(caller("user_owner"), above)
 
 
+async def test_whoever_acts_for_another_must_cover_what_is_shared_with_him_too(town: Town) -> None:
+    for name in ("admin", "security_admin"):
+        town.user(f"user_{name}")
+        town.bind(f"user_{name}", f"role_{name}")
+    town.user("user_guest")
+    town.group("group_guests", "user_guest")
+    town.grant("deployment:gpt", "group_guests", "viewer")
+    town.grant("deployment:old", "user_security_admin", "owner", expires_at=START - 1)
+    town.user("user_lead")
+    town.grant(f"project:{PROJECT}", "user_lead", "owner")
+    await town.refresh()
+    for shared_with in ("user_guest", "group_guests", "user_lead"):
+        town.authority.require_covers_principal(caller("user_admin"), shared_with)
+        with pytest.raises(PermissionDeniedError, match="models:call"):
+            town.authority.require_covers_principal(caller("user_security_admin"), shared_with)
+    town.authority.require_covers_principal(caller("user_lead"), "user_lead")
+
+
 async def test_deactivated_person_counts_with_what_he_would_get_back(town: Town) -> None:
     town.user("user_owner", status="deactivated")
     town.bind("user_owner", "role_owner")

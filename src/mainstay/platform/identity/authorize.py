@@ -1,6 +1,6 @@
 """The one choke point: may this caller do this, to that?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from re import compile as compile_pattern
@@ -10,7 +10,7 @@ from mainstay.kit.errors import NotFoundError, PermissionDeniedError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.directory import Directory
-from mainstay.platform.identity.grant_levels import LEVELS, RANK, Level
+from mainstay.platform.identity.grant_levels import LEVELS, RANK, Level, actions_granted
 from mainstay.platform.identity.policies import DEPLOYMENTS_ALLOWED, Policies, Subject
 from mainstay.platform.identity.standing import IN_PROJECT, NOTHING, Actions, Roles, Standing, roles_of, standing_of
 
@@ -171,7 +171,7 @@ class Authority:
             )
 
     def require_covers_principal(self, caller: Caller, principal_id: str) -> None:
-        """Raise PermissionDeniedError unless the caller may do all that the principal may do by its roles.
+        """Raise PermissionDeniedError unless the caller may do all that the principal may by its roles and grants.
 
         For whatever makes the caller able to act as the principal, or someone of his choice do as the principal does:
         members of a group, keys, passwords and sign-in links of others.
@@ -182,6 +182,21 @@ class Authority:
         self.require_covers(caller, roles.everywhere)
         for project_id, actions in roles.projects.items():
             self.require_covers(caller, actions, Resource(type="project", id=project_id, project_id=project_id))
+        for resource, actions in self._shared_with(caller.organisation_id, principal_id):
+            self.require_covers(caller, actions, resource)
+
+    def _shared_with(self, organisation_id: str, principal_id: str) -> Iterator[tuple[Resource, Actions]]:
+        """Yield what is granted to the principal and to its groups, and what that lets them do."""
+        now = self._clock.wall()
+        for holder in (principal_id, *self.directory.groups_of(principal_id)):
+            for name in self.directory.granted_to(holder):
+                type_, _, id_ = name.partition(":")
+                for grant in self.directory.grants_on(name):
+                    is_over = grant.expires_at is not None and grant.expires_at <= now
+                    if grant.principal_id == holder and grant.organisation_id == organisation_id and not is_over:
+                        project_id = id_ if type_ == "project" else None
+                        resource = Resource(type=type_, id=id_, project_id=project_id)
+                        yield resource, actions_granted(type_, Level(grant.level))
 
     def roles_of(self, organisation_id: str, principal_id: str) -> Roles:
         """Return what role bindings give a principal, its groups' included, whatever its status."""
