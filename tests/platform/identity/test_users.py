@@ -14,7 +14,8 @@ from mainstay.platform.identity.key_wishes import NewKey
 from mainstay.platform.identity.keys import Keys
 from mainstay.platform.identity.organisations import Tenant
 from mainstay.platform.identity.principals import PrincipalStatus
-from mainstay.platform.identity.users import NewUser, User, UserChanges, UserFilter, Users
+from mainstay.platform.identity.user_filter import UserFilter
+from mainstay.platform.identity.users import NewUser, User, UserChanges, Users
 from mainstay.testing.clock import StandingClock
 
 HERE = "org_default"
@@ -217,10 +218,24 @@ async def test_pages_and_filters_find_each_user_once(users: Users) -> None:
         found += page.items
     assert sorted(user.id for user in found) == sorted(user.id for user in made)
 
+    by_id = sorted(user.id for user in made)
+    page = await users.list(HERE, PageRequest(limit=3, is_descending=True), UserFilter(search="USER"))
+    assert ([one.id for one in page.items], page.has_more) == (by_id[:3:-1], True)
+    rest = PageRequest(limit=5, after=page.items[-1].id, is_descending=True)
+    page = await users.list(HERE, rest, UserFilter(search="USER"))
+    assert ([one.id for one in page.items], page.has_more) == (by_id[3::-1], False)
+
     async def listed(**wanted: object) -> list[str]:
         return [user.id for user in (await users.list(HERE, PageRequest(), UserFilter(**wanted))).items]  # type: ignore[arg-type]
 
-    assert await listed(emails=["USER5@example.com", "user6@EXAMPLE.com"]) == [made[5].id, made[6].id]
+    assert await listed(emails=["USER5@example.com", "user6@EXAMPLE.com"]) == sorted(
+        made[number].id for number in (5, 6)
+    )
+    assert await listed(emails=[]) == []
+    assert await listed(search="user", status=PrincipalStatus.DEACTIVATED) == [made[3].id]
+    assert await listed(search="user", emails=["user1@example.com"]) == [made[1].id]
+    assert await listed(search="nobody", emails=["user1@example.com"]) == []
+    assert await listed(search="user", project_id="proj_default") == []
     assert await listed(status=PrincipalStatus.DEACTIVATED) == [made[3].id]
     assert await listed(search="100% o_") == [made[3].id]
     assert await listed(search="ser2@") == [made[2].id]

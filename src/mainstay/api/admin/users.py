@@ -18,7 +18,8 @@ from mainstay.kit.errors import InvalidRequestError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.principals import PrincipalStatus
 from mainstay.platform.identity.roles import MEMBER
-from mainstay.platform.identity.users import NewUser, User, UserChanges, UserFilter, Users
+from mainstay.platform.identity.user_filter import UserFilter
+from mainstay.platform.identity.users import NewUser, User, UserChanges, Users
 
 _PATH = "/admin/v1/users"
 _ONE = _PATH + "/{user}"

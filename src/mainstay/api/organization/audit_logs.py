@@ -18,7 +18,7 @@ from mainstay.kit.pages import PageRequest
 from mainstay.platform.audit.searching import EventSearch, search_events
 from mainstay.platform.audit.verify import Entry
 from mainstay.platform.identity.actions import Action
-from mainstay.platform.identity.users import UserFilter
+from mainstay.platform.identity.user_filter import UserFilter
 
 _BOUNDS = {"gt": ("since_ms", 1), "gte": ("since_ms", 0), "lt": ("until_ms", 0), "lte": ("until_ms", 1)}
 """Which end of the time, and how many seconds later it lies: OpenAI's times are whole seconds."""

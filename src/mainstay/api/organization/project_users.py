@@ -18,7 +18,8 @@ from mainstay.kit.errors import ConflictError, InvalidRequestError, NotFoundErro
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.bindings import NewBinding
 from mainstay.platform.identity.held_roles import HeldRole
-from mainstay.platform.identity.users import User, UserFilter
+from mainstay.platform.identity.user_filter import UserFilter
+from mainstay.platform.identity.users import User
 
 _PATH = PROJECT + "/users"
 _ONE = _PATH + "/{user_id}"

@@ -105,7 +105,7 @@ principals = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Index("principals_by_organisation", "organisation_id", "type", "id"),
+    Index("principals_by_organisation", "organisation_id", "type", "id", "name"),
     Index("principals_by_name", "organisation_id", "type", "name"),
 )
 
@@ -128,6 +128,8 @@ users = Table(
     Column("last_active_at_ms", BigInteger),
     Index("users_by_email", "organisation_id", "email_normal", unique=True),
     Index("users_by_any_email", "email_normal"),
+    # What is searched, in the order in which lists are cut.
+    Index("users_by_id", "organisation_id", "principal_id", "email_normal"),
     Index("users_by_user_name", "organisation_id", "user_name", unique=True),
     Index("users_by_external_id", "organisation_id", "external_id"),
 )

@@ -28,6 +28,7 @@ from mainstay.platform.identity.principals import (
     lock_principal,
     no_principal,
 )
+from mainstay.platform.identity.user_filter import UserFilter
 
 _COLUMNS = (
     "principals.id, principals.organisation_id, principals.name, users.email, users.user_name, users.external_id, "
@@ -95,48 +96,6 @@ class UserChanges:
     external_id: str | UnsetType | None = UNSET
     attributes: str | UnsetType = UNSET
     status: PrincipalStatus | UnsetType = UNSET
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserFilter:
-    """Which users: with exactly one of the addresses or this status, and with `search` somewhere in name or address."""
-
-    emails: Sequence[str] | None = None
-    status: PrincipalStatus | None = None
-    search: str | None = None
-    project_id: str | None = None
-    """Users who have a role in this project."""
-
-    def clause(self) -> str:
-        """Return the conditions; `values` belongs to it."""
-        conditions = {
-            # With the organisation, so that the index over both is used.
-            "emails": "users.organisation_id = :organisation_id AND users.email_normal IN "
-            f"({', '.join(f':email_{number}' for number in range(self._emails()))})",
-            "status": "principals.status = :status",
-            "search": "(users.email_normal LIKE :search ESCAPE '!' OR LOWER(principals.name) LIKE :search ESCAPE '!')",
-            "project_id": "principals.id IN (SELECT principal_id FROM role_bindings WHERE "
-            "organisation_id = :organisation_id AND scope_type = 'project' AND scope_id = :project_id "
-            "AND (expires_at_ms IS NULL OR expires_at_ms > :now_ms))",
-        }
-        return "".join(f" AND {text}" for name, text in conditions.items() if getattr(self, name) is not None)
-
-    def _emails(self) -> int:
-        return len(self.emails or ())
-
-    def values(self) -> dict[str, Value]:
-        """Return the values of the clause's placeholders."""
-        wanted: dict[str, Value] = {}
-        for number, email in enumerate(self.emails or ()):
-            wanted[f"email_{number}"] = clean_id(folded(email))
-        if self.status is not None:
-            wanted["status"] = self.status.value
-        if self.search is not None:
-            escaped = clean_id(folded(self.search)).replace("!", "!!").replace("%", "!%").replace("_", "!_")
-            wanted["search"] = f"%{escaped}%"
-        if self.project_id is not None:
-            wanted["project_id"] = clean_id(self.project_id)
-        return wanted
 
 
 class Users:
@@ -224,10 +183,19 @@ class Users:
     async def list(self, organisation_id: str, page: PageRequest, wanted: UserFilter | None = None) -> Page[User]:
         """Return a page of the users."""
         wanted = wanted or UserFilter()
-        rows = await self._database.fetch(
-            _SELECT + wanted.clause() + page.clause("principals.id"),
-            {"organisation_id": organisation_id, "now_ms": self._now_ms(), **wanted.values(), **page.values()},
-        )
+        values: dict[str, Value] = {"organisation_id": organisation_id, **page.values()}
+        values |= wanted.values(self._now_ms())
+        clause = wanted.clause()
+        search = wanted.ids(page)
+        if search is not None:
+            ids = await self._database.fetch(search, values)
+            if not ids:
+                return Page([], has_more=False)
+            named: dict[str, Value] = {f"id_{number}": id_ for number, (id_,) in enumerate(ids)}
+            names = ", ".join(f":{name}" for name in named)
+            clause = f" AND principals.id IN ({names})" + ("" if wanted.emails is None else clause)
+            values |= named
+        rows = await self._database.fetch(_SELECT + clause + page.clause("principals.id"), values)
         return page.cut(rows, _user)
 
     async def update(
