@@ -1,5 +1,6 @@
 """What a call may use, what it is charged with, and that nothing is asked of a target for a call that is refused."""
 
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -53,7 +54,7 @@ class Model:
 class Serving:
     """Calls of one caller, whose allotment is given."""
 
-    def __init__(self, answer, *, allotment=NOTHING, price=None):
+    def __init__(self, answer, *, allotment=NOTHING, price=None, log_prompts=False, may_log_prompts=True):
         clock = SystemClock()
         self.starts, self.ends, self.model, self.limiter = [], [], Model(answer), Limiter(clock)
         journal = SimpleNamespace(start=self.starts.append, end=self.ends.append)
@@ -64,8 +65,12 @@ class Serving:
             self.limiter,
             Accounts(journal, Measures(CollectorRegistry()), clock),
             allotments=SimpleNamespace(of=lambda caller: allotment),
-            authority=SimpleNamespace(may_use=lambda caller, name: name not in HIDDEN),
+            authority=SimpleNamespace(
+                may_use=lambda caller, name: name not in HIDDEN,
+                may_log_prompts=lambda caller: may_log_prompts,
+            ),
         )
+        self._calls.log_prompts = log_prompts
 
     async def call(self, operation=Operation.CHAT, *, body=None, caller=CALLER):
         body = BODIES[operation] if body is None else body
@@ -141,3 +146,16 @@ async def test_failed_call_costs_nothing():
     counter = serving.limiter.budgets.get("budget_1")
     assert (counter.used_tokens, counter.held_tokens) == (0, 0)
     assert (serving.ends[0].cost_nano, serving.ends[0].currency) == (None, "")
+
+
+@pytest.mark.parametrize("log_prompts", [False, True])
+@pytest.mark.parametrize("may_log_prompts", [False, True])
+async def test_prompts_are_logged_where_both_the_operator_and_the_organisation_let_them(
+    caplog, log_prompts, may_log_prompts
+):
+    caplog.set_level(logging.INFO, "mainstay.prompts")
+    serving = Serving(USED, log_prompts=log_prompts, may_log_prompts=may_log_prompts)
+    await serving.call(body=b'{"model":"chat","messages":["canary"]}')
+    logged = [record.body for record in caplog.records if record.name == "mainstay.prompts"]
+    assert len(logged) == (log_prompts and may_log_prompts)
+    assert all("canary" in body for body in logged)

@@ -101,7 +101,7 @@ class Calls:
         self, router: Router, limiter: Limiter, accounts: Accounts, *, allotments: Allotments, authority: Authority
     ) -> None:
         self.log_prompts = False
-        """Whether request bodies are logged; they may hold personal data."""
+        """Whether request bodies are logged, of organisations that let them; they may hold personal data."""
         self._router = router
         self._limiter = limiter
         self._accounts = accounts
@@ -113,7 +113,7 @@ class Calls:
         name, request = read_request(
             incoming.operation, incoming.body, request_id=incoming.request_id, deployment=incoming.deployment
         )
-        if self.log_prompts:
+        if self.log_prompts and self._authority.may_log_prompts(incoming.caller):
             body = incoming.body.decode("utf-8", "replace")
             _PROMPTS.info("prompt", extra={"request_id": incoming.request_id, "deployment": name, "body": body})
         if not self._authority.may_use(incoming.caller, name):

@@ -299,6 +299,14 @@ async def test_policy_on_deployments_limits_everyone_but_the_operator(town: Town
     assert not town.authority.may_use(caller(deployments=["llama"]), "llama")
 
 
+async def test_organisation_can_forbid_the_logging_of_prompts(town: Town) -> None:
+    await town.refresh()
+    assert town.authority.may_log_prompts(caller())
+    town.policy(f"organisation:{HERE}", "log_prompts.allowed", value=False)
+    await town.refresh()
+    assert not town.authority.may_log_prompts(caller())
+
+
 def test_patterns_know_only_the_star() -> None:
     allowed = AllowedDeployments(None, ["gpt-*", "a?c", "x[12]", "*-mini", "b.c"])
     for name in ("gpt-", "gpt-4o", "a?c", "x[12]", "o1-mini", "b.c", "line\nbreak-mini"):

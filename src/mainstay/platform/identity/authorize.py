@@ -11,7 +11,7 @@ from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.grant_levels import LEVELS, RANK, Level, actions_granted
-from mainstay.platform.identity.policies import DEPLOYMENTS_ALLOWED, Policies, Subject
+from mainstay.platform.identity.policies import DEPLOYMENTS_ALLOWED, PROMPTS_LOGGED, Policies, Subject
 from mainstay.platform.identity.standing import IN_PROJECT, NOTHING, Actions, Roles, Standing, roles_of, standing_of
 
 _CALLERS_MAX = 20_000
@@ -124,6 +124,10 @@ class Authority:
     def deployments_allowed(self, caller: Caller) -> AllowedDeployments:
         """Return what the credential's own list and the policies leave of the deployments."""
         return self._allowed(self._known(caller))
+
+    def may_log_prompts(self, caller: Caller) -> bool:
+        """Whether the caller's organisation lets the bodies of its calls be logged, where the settings ask for it."""
+        return self.policies.value(PROMPTS_LOGGED, subject_of(caller))
 
     def actions_of(self, caller: Caller, resource: Resource | None = None) -> Actions:
         """Return everything that the caller may do, in the whole organisation or to one resource."""
