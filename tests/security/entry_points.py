@@ -105,7 +105,7 @@ async def audit_webhooks(database: Database, outbound: Outbound, folder: Path) -
     clock = SystemClock()
     vault, ledger = Vault(database, RootKeys(folder / "root"), clock), Ledger(clock)
     store = Webhooks(database, Acts(ledger, clock), vault, clock)
-    deliveries = Deliveries(database, ledger, vault, outbound, clock)
+    deliveries = Deliveries(database, ledger, vault, outbound, clock=clock)
     ask = Asking([AuditWebhookRoutes(store, deliveries, Idempotency(database, vault, clock))])
     admin = caller_of(ORGANISATION)
     made, _ = await store.create(SYSTEM, ORGANISATION, NewWebhook(name="w", url="https://93.184.216.34/"))
