@@ -1,6 +1,5 @@
 """Several operations in one request."""
 
-
 from tests.api.scim.people import group, made, patch, read, refused, user
 
 
@@ -93,6 +92,12 @@ def test_what_waits_for_each_other_or_for_nothing_fails(http):
     )
     assert statuses(results) == ["400", "400", "400", "400", "400", "201"]
     assert read(http, "/Groups")["totalResults"] == 0
+
+
+def test_a_long_chain_of_operations_is_carried_out_in_its_order(http):
+    chain = [post("/Groups", str(number), group(f"Group {number}", f"bulkId:{number + 1}")) for number in range(8)]
+    results = run(http, *chain, post("/Groups", "8", group("Group 8")))
+    assert statuses(results) == ["201"] * 9
 
 
 def test_after_so_many_errors_nothing_more_is_done(http):

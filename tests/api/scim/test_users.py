@@ -90,6 +90,15 @@ def test_only_one_of_many_at_once_makes_a_user(http):
     assert read(http, "/Users")["totalResults"] == 1
 
 
+def test_only_one_of_many_at_once_gets_a_name(http):
+    ids = [made(http, "/Users", user(f"{number}@example.com"))["id"] for number in range(6)]
+    rename = patch({"op": "replace", "path": "userName", "value": "wanted@example.com"})
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda id_: http.patch(f"/Users/{id_}", json=rename), ids))
+    assert sorted(one.status_code for one in answers) == [200, *[409] * 5]
+    assert {one.json().get("scimType") for one in answers} == {None, "uniqueness"}
+
+
 def test_changes_at_once_are_all_kept(http):
     path = f"/Users/{made(http, '/Users', user())['id']}"
 
@@ -302,6 +311,7 @@ def test_only_what_is_asked_for_is_sent(http):
     assert names(attributes=f"{ENTERPRISE}:department")[ENTERPRISE] == {"department": "R&D"}
     assert names(attributes=ENTERPRISE)[ENTERPRISE] == {"department": "R&D", "division": "Labs"}
     assert names(attributes="nothing,of,this(").keys() == {"schemas", "id"}
+    assert names(attributes="title," + "x" * 5000).keys() == {"schemas", "id", "title"}
     assert "title" not in names(excludedAttributes="title,id")
     assert names(excludedAttributes="id")["id"]
     assert names(excludedAttributes="name.familyName")["name"] == {"givenName": "Barbara"}

@@ -53,12 +53,13 @@ class Bulk:
         errors_max = limit if isinstance(limit, int) and limit > 0 else len(operations) + 1
         results: dict[int, Json] = {}
         made: dict[str, str] = {}
-        waiting, errors = dict(enumerate(operations)), 0
+        waiting, errors = {number: one.waits_for() for number, one in enumerate(operations)}, 0
         while waiting and errors < errors_max:
-            ready = [number for number, one in waiting.items() if one.waits_for() <= made.keys()]
+            ready = [number for number, names in waiting.items() if names <= made.keys()]
             # What waits for something that will not be made is carried out as it is, and told why it fails.
             for number in ready or list(waiting):
-                results[number] = await self._result(context, waiting.pop(number), made)
+                del waiting[number]
+                results[number] = await self._result(context, operations[number], made)
                 errors += int(results[number]["status"]) >= 400
                 if errors >= errors_max:
                     break

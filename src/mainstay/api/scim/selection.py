@@ -12,6 +12,7 @@ Tree: TypeAlias = dict[str, "Tree"]
 
 _ALWAYS = ("schemas", "id")
 _NAMES_MAX = 200
+_NAME_LENGTH_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def select(kind: Kind, included: Iterable[str] | None, excluded: Iterable[str] |
 def _tree(kind: Kind, names: list[str]) -> Tree:
     tree: Tree = {}
     for name in names:
-        way = _way(kind, name.strip())
+        way = _way(kind, name.strip()) if len(name) <= _NAME_LENGTH_MAX else []
         if way:
             _plant(tree, way)
     return tree

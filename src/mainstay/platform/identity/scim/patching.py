@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from mainstay.platform.identity.scim.documents import clean_members, clean_one, clean_value, without_empty
+from mainstay.platform.identity.scim.documents import VALUES_MAX, clean_members, clean_one, clean_value, without_empty
 from mainstay.platform.identity.scim.errors import (
     InvalidPathError,
     InvalidSyntaxError,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from scim2_models.path import FilterNode
 
 OPERATIONS_MAX = 1000
+PATHS_LENGTH_MAX = 128 * 1024
+"""Of all operations together: to read a long path takes milliseconds."""
 _IGNORED = frozenset({"schemas", "id", "meta"})
 
 
@@ -52,6 +54,8 @@ def read_operations(kind: Kind, body: object) -> list[Operation]:
         raise InvalidSyntaxError("The body must hold 'Operations', a list of at least one.")
     if len(given) > OPERATIONS_MAX:
         raise InvalidSyntaxError(f"There are {len(given)} operations; {OPERATIONS_MAX} are possible at once.")
+    if sum(_length(one) for one in given) > PATHS_LENGTH_MAX:
+        raise InvalidPathError(f"The paths have more than {PATHS_LENGTH_MAX} characters together.", param="path")
     return [operation for one in given for operation in _read_operation(kind, one)]
 
 
@@ -159,6 +163,8 @@ def _many(before: list[Any], operation: Operation, attribute: Attribute) -> list
     else:
         given = clean_value(attribute, operation.value) or []
         after = given if operation.verb is Verb.REPLACE else [*before, *(one for one in given if one not in before)]
+    if len(after) > max(VALUES_MAX, len(before)):
+        raise InvalidValueError(f"{attribute.name} would have {len(after)} values; {VALUES_MAX} are possible.")
     return _with_one_primary(before, after)
 
 
@@ -219,6 +225,14 @@ def _with_one_primary(before: list[Any], after: list[Any]) -> list[Any]:
         {**one, "primary": False} if isinstance(one, dict) and one.get("primary") is True and one is not newest else one
         for one in after
     ]
+
+
+def _length(operation: object) -> int:
+    """The characters of an operation's path, or of the paths in its value."""
+    if not isinstance(operation, dict):
+        return 0
+    path, value = _member(operation, "path"), _member(operation, "value")
+    return len(path) if isinstance(path, str) else sum(map(len, value)) if isinstance(value, dict) else 0
 
 
 def _member(value: object, name: str) -> Any:  # Any: JSON, as it was sent

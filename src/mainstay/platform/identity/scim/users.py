@@ -120,9 +120,15 @@ class ScimUsers:
         """
         act_on = (act, organisation_id, clean_id(user_id))
         try:
-            changed = await self._change(*act_on, make=make, expected_version=expected_version, keeps_owner=False)
-        except _TakesSomeoneAwayError:
-            changed = await self._change(*act_on, make=make, expected_version=expected_version, keeps_owner=True)
+            try:
+                changed = await self._change(*act_on, make=make, expected_version=expected_version, keeps_owner=False)
+            except _TakesSomeoneAwayError:
+                changed = await self._change(*act_on, make=make, expected_version=expected_version, keeps_owner=True)
+        except ConflictError as error:
+            if error.__cause__ is None:
+                raise
+            # The database's own word: someone else took the name between our look and our write.
+            raise _taken() from error
         return (await self._with_groups(organisation_id, [changed]))[0]
 
     async def delete(
