@@ -33,10 +33,11 @@ class ProviderCeilings:
     async def require_may_set(
         self, caller: Caller, after: ProviderSettings, before: ProviderSettings = _NOTHING_MAPPED
     ) -> None:
-        """Raise PermissionDeniedError if the settings newly give what the caller could not. Raises NotFoundError.
+        """Raise PermissionDeniedError if the settings newly give what the caller could not.
 
-        With another group claim, all that is mapped is given anew.
+        With another group claim, all that is mapped is given anew. Raises InvalidRequestError or NotFoundError.
         """
+        after.checked()
         if after.creates_users and not before.creates_users:
             self._authority.require_covers(caller, frozenset({Action.WRITE_USERS}))
         known = before if before.group_claim == after.group_claim else _NOTHING_MAPPED

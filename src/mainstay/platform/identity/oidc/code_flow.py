@@ -17,6 +17,7 @@ from mainstay.platform.identity.oidc.errors import (
     SignInRefusedError,
     TokenRefusedError,
 )
+from mainstay.platform.identity.oidc.person import EMAIL_IS_PROVEN
 from mainstay.platform.identity.oidc.provider_calls import ANSWER_BYTES_MAX, ProviderCalls, Tokens
 from mainstay.platform.identity.oidc.signatures import take_apart
 from mainstay.platform.identity.oidc.strict_json import Claims
@@ -126,6 +127,8 @@ class CodeFlow:
         more = await self._calls.userinfo(metadata.userinfo_endpoint, tokens.access_token)
         if more.get("sub") != claims["sub"]:
             raise ProviderFaultError(f"{provider.name} speaks of somebody else at its userinfo endpoint.")
+        if settings.email_claim in claims and more.get(settings.email_claim) != claims[settings.email_claim]:
+            more = {name: value for name, value in more.items() if name not in EMAIL_IS_PROVEN}
         return more | claims
 
 

@@ -12,6 +12,8 @@ from mainstay.platform.identity.oidc.settings import Overage, ProviderSettings
 from mainstay.platform.identity.oidc.strict_json import Claims
 
 GROUPS_MAX = 10_000
+EMAIL_IS_PROVEN = ("email_verified", "xms_edov")
+"""Claims that say so of the address beside them; the second is Entra ID's, of a domain that its owner has proved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ def _email(claims: Claims, settings: ProviderSettings) -> str | None:
 
 
 def _is_proven(claims: Claims, settings: ProviderSettings) -> bool:
-    """Whether the address is his; `xms_edov` is Entra ID's word for a domain that its owner has proved."""
-    said = claims.get("email_verified", claims.get("xms_edov"))
+    """Whether the address is his."""
+    said = next((claims[name] for name in EMAIL_IS_PROVEN if name in claims), None)
     if said is None:
         return settings.trusts_email
     # What is said of `email` says nothing of another claim.

@@ -94,8 +94,9 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def _words(self) -> set[str]:
         tokens = self.api_tokens
         lists = (self.scopes, tokens.audiences, tokens.required, self.groups, self.roles, tokens.service_accounts)
-        claims = {self.email_claim, self.name_claim, self.group_claim or "-"}
-        return claims.union(*lists)
+        ids = (self.groups.values(), self.roles.values(), tokens.service_accounts.values())
+        single = {self.email_claim, self.name_claim, self.group_claim, self.default_role_id, tokens.project_id}
+        return {text for text in single if text is not None}.union(*lists, *ids)
 
 
 def audience_key(audience: str) -> str:
