@@ -44,6 +44,24 @@ def test_new_key_is_shown_once_and_never_again(run: Run) -> None:
         assert "digest" not in shown.output
 
 
+def test_replaced_key_is_good_for_the_overlap_and_says_by_what_it_was_replaced(run: Run) -> None:
+    old = _json(run("create", "--name", "ci", "--networks", "10.0.0.0/8, 192.0.2.7", "--json"))
+    assert old["networks"] == ["10.0.0.0/8", "192.0.2.7/32"]
+    rotated = run("rotate", "ci", "--overlap", "2h")
+    assert rotated.exit_code == 0, rotated.output
+    assert SECRET.fullmatch(rotated.stdout.strip())
+    new, before = sorted(_json(run("list", "--json")), key=lambda key: key["id"] == old["id"])
+    assert (before["rotated_to"], before["state"]) == (new["id"], "active")
+    assert new["networks"] == old["networks"]
+    assert "replaced by" in run("show", old["id"]).stdout
+    assert run("rotate", old["id"]).exit_code != 0
+    assert run("rotate", new["id"], "--overlap", "10").exit_code != 0
+    assert _json(run("show", "ci", "--json"))["id"] == new["id"]
+    assert run("create", "--name", "x", "--networks", "10.0.0.1/8").exit_code != 0
+    assert run("rotate", new["id"], "--overlap", "0").exit_code == 0
+    assert {key["state"] for key in _json(run("list", "--json"))} >= {"expired"}
+
+
 def test_program_gets_one_document_with_the_key(run: Run) -> None:
     created = run("create", "--name", "x", "--scopes", "admin,inference", "--json")
     document = _json(created)

@@ -57,7 +57,7 @@ async def find_key(installed: Keys, text: str) -> Key:
     except NotFoundError:
         keys = [key async for key in all_keys(installed)]
         named = [key for key in keys if key.name == text]
-        found = [key for key in named if key.revoked_at_ms is None] or named
+        found = [key for key in named if key.revoked_at_ms is None and key.rotated_to is None] or named
         what = "are named"
         if not found and len(text) >= _SHORTEST_ID:
             found, what = [key for key in keys if key.id.startswith(text)], "have an id that begins with"

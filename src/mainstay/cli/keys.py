@@ -1,4 +1,4 @@
-"""`mainstay keys`: API keys made, listed and revoked, with or without a running server."""
+"""`mainstay keys`: API keys made, listed, replaced and revoked, with or without a running server."""
 
 import time
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ _FIRST_NAME = "first key"
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def keys() -> None:
-    """Create, list and revoke API keys.
+    """Create, list, replace and revoke API keys.
 
     A running server knows of a change within a second.
     """
@@ -35,7 +35,10 @@ def keys() -> None:
 @click.option("--deployments", metavar="A,B", help="The only deployments that it is good for.")
 @click.option("--rpm", type=int, help="Requests per minute.")
 @click.option("--tpm", type=int, help="Tokens per minute.")
-@click.option("--scopes", metavar="A,B", default="inference", show_default=True, help="inference, admin or both.")
+@click.option(
+    "--scopes", metavar="A,B", default="inference", show_default=True, help="inference, admin, or scim alone."
+)
+@click.option("--networks", metavar="A,B", help="The only addresses or networks (10.0.0.0/8) that it is good from.")
 @output_option
 async def create(
     output: Output,
@@ -46,6 +49,7 @@ async def create(
     rpm: int | None,
     tpm: int | None,
     scopes: str,
+    networks: str | None,
 ) -> None:
     """Create a key and print it, this once."""
     wanted = NewKey(
@@ -55,6 +59,7 @@ async def create(
         requests_per_minute=rpm,
         tokens_per_minute=tpm,
         expires_at_ms=None if expires is None else _expiry(expires, time.time()),
+        networks=None if networks is None else _names(networks),
     )
     settings = database_settings(output)
     async with _installed_keys(settings) as installed:
@@ -105,6 +110,29 @@ async def revoke(output: Output, *, key_id: str) -> None:
     output.show(described(key), text)
 
 
+@keys.command()
+@click.argument("key_id", metavar="ID|NAME")
+@click.option("--overlap", metavar="24h", default="1d", show_default=True, help="How long the old key stays good.")
+@click.option("--expires", metavar="30d", help="How long the new key is good; as long as the old one was, if not said.")
+@output_option
+async def rotate(output: Output, *, key_id: str, overlap: str, expires: str | None) -> None:
+    """Replace a key: print a new one, and let the old one be good for a while."""
+    settings, now = database_settings(output), time.time()
+    overlap_seconds = 0 if overlap == "0" else (_expiry(overlap, 0, "overlap") // 1000)
+    async with _installed_keys(settings) as installed:
+        found = await find_key(installed, key_id)
+        key, secret = await installed.rotate(
+            operator_act(),
+            found.organisation_id,
+            found.id,
+            overlap_seconds=overlap_seconds,
+            expires_at_ms=None if expires is None else _expiry(expires, now),
+        )
+    await tell_keys_changed(settings.home)
+    output.note(f"Key {key.id} replaces {found.id}: this is the only time that it is shown; keep it in a safe place.")
+    output.show({"api_key": secret, **described(key)}, secret)
+
+
 @keys.command(hidden=True)
 @output_option
 async def first(output: Output) -> None:
@@ -128,14 +156,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _expiry(text: str, now: float) -> int:
+def _expiry(text: str, now: float, param: str = "expires") -> int:
     """Return the time that lies `text` (`30d`, say) after `now`, as Unix milliseconds."""
     if text.isascii() and text.isdigit():
         units = ", ".join(f"{text[:40]}{unit}" for unit in _UNIT_SECONDS)
-        raise InvalidRequestError(f"{text[:40]!r} has no unit; write one of {units}.", param="expires")
+        raise InvalidRequestError(f"{text[:40]!r} has no unit; write one of {units}.", param=param)
     count, unit = text[:-1], _UNIT_SECONDS.get(text[-1:])
     if unit is None or not (count.isascii() and count.isdigit()) or not 0 < int(count[:9]) * unit <= 100 * 365 * 86_400:
         raise InvalidRequestError(
-            f"{text[:40]!r} is no duration of up to 100 years; write 90m, 12h, 30d or 1y.", param="expires"
+            f"{text[:40]!r} is no duration of up to 100 years; write 90m, 12h, 30d or 1y.", param=param
         )
     return int((now + int(count) * unit) * 1000)
