@@ -1,5 +1,8 @@
 """Who may provision, and what everyone else is told."""
 
+import subprocess
+import sys
+
 import httpx2
 import pytest
 from tests.api.scim.people import group, made, patch, read, refused, user
@@ -112,3 +115,26 @@ def test_every_act_is_audited_as_the_directorys(server, http):
     assert [action for action, _ in rows] == ["scim.user_created"]
     assert '"type":"directory"' in rows[0][1]
     assert "correct horse" not in str(rows) + str(server.fetch("SELECT * FROM users"))
+
+
+def test_what_cannot_be_audited_is_not_done(server, http):
+    there = made(http, "/Users", user("there"))
+    server.execute("ALTER TABLE audit_events RENAME TO audit_events_gone")
+    refused(http.post("/Users", json=user()), 503)
+    refused(http.post("/Groups", json=group("Engineering", there["id"])), 503)
+    change = patch({"op": "replace", "path": "active", "value": False})
+    refused(http.patch(f"/Users/{there['id']}", json=change), 503)
+    refused(http.delete(f"/Users/{there['id']}"), 503)
+    refused(http.post("/Bulk", json={"Operations": [{"method": "DELETE", "path": f"/Users/{there['id']}"}]}), 503)
+    assert read(http, f"/Users/{there['id']}") == there
+    assert read(http, "/Users")["totalResults"] == 1
+    assert read(http, "/Groups")["totalResults"] == 0
+
+
+def test_a_server_that_nobody_provisions_does_not_load_what_scim_needs():
+    code = (
+        "import sys, mainstay.server.composition\n"
+        "print(sorted({'scim2_models', 'pydantic', 'lark'} & {name.partition('.')[0] for name in sys.modules}))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed == "[]\n"
