@@ -90,6 +90,19 @@ async def test_second_address_is_tried_when_the_first_does_not_answer():
     assert fetched.body == b"ok"
 
 
+async def test_address_of_ipv6_is_connected_to_and_named_in_brackets():
+    server = Recording()
+    try:
+        listening = serving(server, host="::1")
+        origin = await listening.__aenter__()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    fetched = await allowing(networks=[ipaddress.ip_network("::1")]).fetch("GET", f"http://[0:0::1]:{origin.port}/")
+    await listening.__aexit__(None, None, None)
+    assert fetched.url == f"http://[::1]:{origin.port}/"
+    assert f"host: [::1]:{origin.port}\r\n".encode() in server.requests[0][0]
+
+
 async def test_certificate_is_that_of_the_name_and_not_of_the_address():
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(CERTIFICATES / "localhost.pem")
