@@ -323,6 +323,13 @@ def test_patterns_know_only_the_star() -> None:
 def test_pattern_of_many_stars_against_a_long_name_ends() -> None:
     allowed = AllowedDeployments(None, ["*a" * 100 + "b"])
     assert "a" * 200 not in allowed
+    assert "x" * 10_000_000 not in AllowedDeployments(None, ["x*"])
+
+
+def test_thousand_patterns_are_one_question() -> None:
+    allowed = AllowedDeployments(None, [f"team-{number}-*" for number in range(1000)])
+    assert "team-999-gpt" in allowed
+    assert "team-1000-gpt" not in allowed
 
 
 async def test_expired_credential_is_not_valid(town: Town) -> None:

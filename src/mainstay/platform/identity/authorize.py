@@ -1,8 +1,9 @@
 """The one choke point: may this caller do this, to that?"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from math import inf
 from re import compile as compile_pattern
 
 from mainstay.kit.clock import Clock
@@ -11,11 +12,16 @@ from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.grant_levels import LEVELS, RANK, Level, actions_granted
-from mainstay.platform.identity.policies import DEPLOYMENTS_ALLOWED, PROMPTS_LOGGED, Policies, Subject
+from mainstay.platform.identity.policies import (
+    DEPLOYMENTS_ALLOWED,
+    ITEM_LENGTH_MAX,
+    PROMPTS_LOGGED,
+    Policies,
+    Subject,
+)
 from mainstay.platform.identity.standing import IN_PROJECT, NOTHING, Actions, Roles, Standing, roles_of, standing_of
 
 _CALLERS_MAX = 20_000
-_NAMES_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +47,8 @@ class AllowedDeployments:
         """`own` is the credential's own list; in that of the policy, `*` stands for any characters."""
         self._own = own
         self._names = None if policy is None else frozenset(policy)
-        self._patterns = [_pattern(name) for name in policy or () if "*" in name]
-        self._known: dict[str, bool] = {}
+        patterns = [name for name in policy or () if "*" in name]
+        self._matches = compile_pattern("|".join(map(_pattern, patterns))).match if patterns else None
 
     @property
     def is_everything(self) -> bool:
@@ -54,16 +60,12 @@ class AllowedDeployments:
             return False
         if self._names is None or name in self._names:
             return True
-        known = self._known.get(name)
-        if known is None:
-            if len(self._known) >= _NAMES_MAX:
-                self._known.clear()
-            known = self._known[name] = any(matches(name) is not None for matches in self._patterns)
-        return known
+        return self._matches is not None and len(name) <= ITEM_LENGTH_MAX and self._matches(name) is not None
 
 
-def _pattern(name: str) -> Callable[[str], object]:
-    return compile_pattern(translate(name.replace("[", "[[]").replace("?", "[?]"))).match
+def _pattern(name: str) -> str:
+    """Return the expression; those of fnmatch do not backtrack over a star, however many there are (Python 3.11)."""
+    return translate(name.replace("[", "[[]").replace("?", "[?]"))
 
 
 class _Known:
@@ -270,7 +272,7 @@ class Authority:
             self._callers.clear()
             self._generation = directory.generation
         known = self._callers.get(id(caller))
-        if known is not None and (known.standing.until > 1e12 or known.standing.until > self._clock.wall()):
+        if known is not None and (known.standing.until == inf or known.standing.until > self._clock.wall()):
             return known
         if len(self._callers) >= _CALLERS_MAX:
             self._callers.clear()
