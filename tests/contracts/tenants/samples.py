@@ -1,5 +1,6 @@
 """A good body for every route that takes one, naming things of the tenant it is meant for."""
 
+import time
 from typing import Any
 
 from tests.contracts.tenants.world import Tenant
@@ -17,6 +18,7 @@ def bodies(tenant: Tenant) -> dict[str, Any]:
     """Return the bodies by method and address; the ids in them are the tenant's."""
     ids, new = tenant.ids, f"new-{tenant.letter}"
     provider = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}
+    client = {"issuer": "http://127.0.0.1:9", "client_id": new, "client_secret": new}
     chat = {"model": tenant.canary, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
     root = "/admin/v1"
     organization = "/v1/organization"
@@ -30,10 +32,15 @@ def bodies(tenant: Tenant) -> dict[str, Any]:
         f"PATCH {root}/users/{{user}}": {"name": new},
         f"POST {root}/groups": {"name": new},
         f"PATCH {root}/groups/{{group}}": {"name": new},
-        f"POST {root}/groups/{{group}}/members": {"member_ids": [ids["user"]]},
+        f"POST {root}/groups/{{group}}/members": {"member_ids": [ids["service_account"]]},
         f"POST {root}/service_accounts": {"name": new, "project_id": ids["project"]},
         f"PATCH {root}/service_accounts/{{service_account}}": {"name": new},
-        f"POST {root}/keys": {"name": new, "principal_id": ids["user"], "project_id": ids["project"]},
+        f"POST {root}/keys": {
+            "expires_at": int(time.time()) + 86_400,
+            "name": new,
+            "principal_id": ids["service_account"],
+            "project_id": ids["project"],
+        },
         f"PATCH {root}/keys/{{key}}": {"name": new},
         f"POST {root}/keys/{{key}}/rotate": {},
         f"POST {root}/my/keys": {"name": new, "project_id": ids["project"]},
@@ -66,7 +73,7 @@ def bodies(tenant: Tenant) -> dict[str, Any]:
         f"PATCH {root}/providers/{{provider}}": {"base_url": "http://127.0.0.1:9/v2"},
         f"POST {root}/deployments": {"name": new, "targets": [{"provider": tenant.canary, "model": "any"}]},
         f"PATCH {root}/deployments/{{deployment}}": {"description": new},
-        f"POST {root}/identity_providers": {"name": new, "issuer": "http://127.0.0.1:9", "client_id": new},
+        f"POST {root}/identity_providers": client | {"name": new},
         f"PATCH {root}/identity_providers/{{identity_provider}}": {"name": new},
         f"POST {root}/identity_providers/{{identity_provider}}/identities": {
             "subject": new,
