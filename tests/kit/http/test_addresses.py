@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import socket
 import threading
 
 import pytest
@@ -75,8 +76,14 @@ async def test_name_without_an_address_is_a_dns_failure():
 async def test_system_looks_names_up_beside_the_loop():
     with pytest.raises(ForbiddenAddressError):
         await AddressGuard().addresses("localhost")
-    with pytest.raises(DnsFailure, match="cannot be looked up"):
-        await AddressGuard().addresses("no-such-name.invalid")
+
+
+async def test_name_that_the_system_does_not_know_is_a_dns_failure():
+    def look_up(host):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(DnsFailure, match="'no-such-name' cannot be looked up: Name or service not known"):
+        await AddressGuard(resolve=SystemResolver(look_up)).addresses("no-such-name")
 
 
 async def test_name_that_many_ask_for_is_looked_up_once_and_outlives_those_who_leave():
