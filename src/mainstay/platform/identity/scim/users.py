@@ -37,7 +37,7 @@ _INSERT = (
     "ON CONFLICT DO NOTHING RETURNING principal_id"
 )
 _TAKEN = (
-    "SELECT user_name FROM users WHERE organisation_id = :organisation_id AND principal_id <> :id AND ("
+    "SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND principal_id <> :id AND ("
     "user_name = :user_name OR email_normal = :email_normal OR (user_name IS NULL AND email_normal = :user_name))"
 )
 _UPDATE_PRINCIPAL = (
@@ -235,12 +235,14 @@ class ScimUsers:
 
 
 async def _require_free(transaction: Transaction, values: dict[str, Value]) -> None:
-    if await transaction.fetch(_TAKEN, values):
-        raise _taken()
+    others = await transaction.fetch(_TAKEN, values)
+    if others:
+        raise _taken(str(others[0][0]))
 
 
-def _taken() -> UniquenessError:
-    return UniquenessError("Another user of the organisation has this userName or this address already.")
+def _taken(user_id: str | None = None) -> UniquenessError:
+    who = "Another user" if user_id is None else f"The user '{user_id}'"
+    return UniquenessError(f"{who} has this userName or this address already; change that one, or delete it.")
 
 
 def _target(user: ScimUser) -> Target:
