@@ -138,5 +138,6 @@ class SpendingWatch:
             percent=percent,
             first_day=counter.first_day,
         )
+        _LOG.warning("budgets: The budget of %s is used to %d %% (%s).", notice.scope, percent, budget.id)
         for tell in self.on_notice:
             tell(notice)
