@@ -46,6 +46,7 @@ def test_command_is_a_route_with_just_these_members(area, verb):
     assert {field.name for field in verb.fields} <= members.keys()
     assert required <= {field.name for field in verb.fields if field.is_required or verb.method == "PATCH"}
     assert {field.name for field in verb.filters} <= set(route.query)
+    assert not verb.columns or verb.is_paged == ("limit" in route.query)
 
 
 def test_every_admin_route_has_a_command():

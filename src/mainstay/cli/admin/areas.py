@@ -311,6 +311,7 @@ _POLICIES = Area(
             path=ROOT + "/policies/known",
             help="List the policies that can be set, and what they mean.",
             columns=("id", "takes", "default", "description"),
+            is_paged=False,
         ),
         Verb(
             name="effective",

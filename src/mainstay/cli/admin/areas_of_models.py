@@ -116,6 +116,7 @@ _BUDGETS = Area(
             path=ROOT + "/budgets/own",
             help="List the budgets that your own calls count against.",
             columns=("id", "scope", "period", "tokens", "cost", "used"),
+            is_paged=False,
         ),
         Verb(
             name="of-project",

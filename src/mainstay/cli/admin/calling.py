@@ -71,7 +71,7 @@ async def _show_list(
     after: str | None = None
     while True:
         rows = _PAGE if wanted is None else min(_PAGE, wanted - len(items))
-        query = filters | {"limit": str(rows)} | ({} if after is None else {"after": after})
+        query = filters | ({"limit": str(rows)} if verb.is_paged else {}) | ({} if after is None else {"after": after})
         page = (await administration.call("GET", path, query=query)).value
         items += page["data"]
         after = page.get("last_id")

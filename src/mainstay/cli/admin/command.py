@@ -49,7 +49,10 @@ def _command(verb: Verb) -> click.Command:
     parameters: list[click.Parameter] = [
         click.Argument([name], metavar=name.upper().replace("_", "-")) for name in verb.parameters
     ]
-    parameters += [_option(field) for field in (*verb.fields, *verb.filters, *((_LIMIT,) if verb.columns else ()))]
+    parameters += [
+        _option(field)
+        for field in (*verb.fields, *verb.filters, *((_LIMIT,) if verb.columns and verb.is_paged else ()))
+    ]
     options: list[Any] = getattr(run, "__click_params__", [])  # Any: click keeps what decorators add there
     return click.Command(
         verb.name, callback=run, params=[*parameters, *options], help=verb.help, context_settings=_SETTINGS

@@ -56,6 +56,8 @@ class Verb:
     """Members that the body always has."""
     once: str | None = None
     """The member that holds a secret which is shown this once."""
+    is_paged: bool = True
+    """Whether a list comes in pages."""
     is_versioned: bool = False
     """Whether the thing is read first and changed only if nobody has changed it meanwhile."""
 
