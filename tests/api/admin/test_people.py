@@ -52,6 +52,17 @@ async def test_member_that_is_not_for_callers_to_set_is_refused(office: Office, 
     assert await office.database.fetch("SELECT COUNT(*) FROM users") == [(0,)]
 
 
+async def test_every_body_is_refused_with_a_member_that_nobody_declared(office: Office) -> None:
+    for route in office.routes:
+        if route.request is None:
+            continue
+        path = route.path.replace("{project}", PROJECT)
+        for member in ("tenant_id", "organisation_id", "is_admin", "budget"):
+            response = await office.ask(OPERATOR, route.method, path, json={member: "x"})
+            error = response.json()["error"]
+            assert (response.status_code, member in error["message"]) == (400, True), (route.path, member)
+
+
 async def test_repeated_request_makes_one_user_even_at_once(office: Office) -> None:
     async def make() -> tuple[int, str]:
         response = await office.ask(

@@ -235,3 +235,26 @@ async def test_use_is_written_once_more_when_the_worker_ends(
     task.cancel()
     await asyncio.wait({task})
     assert (await keys.get(HERE, key.id)).last_used_at_ms is not None
+
+
+async def test_people_and_their_keys_are_changed_from_all_sides_without_waiting_in_a_circle(
+    keys: Keys, keyring: Keyring, database: Database, acts: Acts, clock: StandingClock
+) -> None:
+    users, use = Users(database, acts, clock), KeyUse(keyring, database, clock)
+    people = [
+        await users.create(SYSTEM, HERE, NewUser(email=f"user{number}@example.com", name="x")) for number in range(4)
+    ]
+    made = [await keys.create(SYSTEM, NewKey("x", principal_id=user.id)) for user in people for _ in range(3)]
+    await keyring.refresh()
+    for _, secret in made:
+        keyring.find(secret.encode())
+    work = [users.delete(SYSTEM, HERE, user.id) for user in people]
+    for key, _ in made:
+        work.append(keys.rotate(SYSTEM, HERE, key.id))  # type: ignore[arg-type]
+        work.append(keys.update(SYSTEM, HERE, key.id, KeyChanges(name="y")))  # type: ignore[arg-type]
+        work.append(keys.revoke(SYSTEM, HERE, key.id))  # type: ignore[arg-type]
+    done = await asyncio.gather(*work, use.write(), return_exceptions=True)
+    failures = [one for one in done if isinstance(one, BaseException)]
+    # Some came too late; nobody was turned away by the database.
+    assert {type(one) for one in failures} <= {ConflictError, NotFoundError}
+    assert await database.fetch("SELECT COUNT(*) FROM api_keys WHERE revoked_at_ms IS NULL") == [(0,)]

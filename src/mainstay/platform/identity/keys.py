@@ -150,7 +150,10 @@ class Keys:
             raise InvalidRequestError(
                 f"overlap_seconds must be 0 to {OVERLAP_SECONDS_MAX}, not {overlap_seconds}.", param="overlap_seconds"
             )
+        found = await self.get(organisation_id, key_id)
         async with self._database.transaction() as transaction:
+            # What a key belongs to before the key, as whoever deletes an owner locks them.
+            await _require_place(transaction, found)
             old = await _locked(transaction, organisation_id, key_id, expected_version)
             self._require_good(old)
             now_ms = self._now_ms()

@@ -125,10 +125,13 @@ async def next_keys_revision(transaction: Transaction) -> int:
 
 async def _revoke_keys(transaction: Transaction, principal_id: str, now_ms: int) -> None:
     values: dict[str, Value] = {"id": principal_id, "now_ms": now_ms}
-    if not await transaction.fetch(
-        "SELECT 1 FROM api_keys WHERE principal_id = :id AND revoked_at_ms IS NULL LIMIT 1", values
-    ):
+    keys = await transaction.fetch(
+        "SELECT id FROM api_keys WHERE principal_id = :id AND revoked_at_ms IS NULL ORDER BY id", values
+    )
+    if not keys:
         return
+    # Keys before the counter, and in order, as everyone locks them.
+    await transaction.execute_many("UPDATE api_keys SET version = version WHERE id = :id", keys)
     values["revision"] = await next_keys_revision(transaction)
     await transaction.execute(
         "UPDATE api_keys SET revoked_at_ms = :now_ms, revision = :revision, version = version + 1 "

@@ -125,7 +125,8 @@ class SessionRing:
             people = {session.caller.principal_id: seen for session, _, seen in sorted(times, key=lambda one: one[2])}
             async with self._database.transaction() as transaction:
                 await transaction.execute_many(_SEEN, [(seen, one.caller.key_id, seen) for one, _, seen in times])
-                await transaction.execute_many(_ACTIVE, [(seen, who, seen) for who, seen in people.items()])
+                # In one order, as the use of keys is written: nobody waits for one who waits for him.
+                await transaction.execute_many(_ACTIVE, [(seen, who, seen) for who, seen in sorted(people.items())])
             for session, last_seen, _ in times:
                 session.written = last_seen
         now = self._clock.wall()
