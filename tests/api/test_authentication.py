@@ -162,6 +162,10 @@ class Tokens:
         self._who = who
         self._known: set[bytes] = set()
         self.hints: list[str | None] = []
+        self.is_taken = True
+
+    def is_current(self, caller: Caller) -> bool:
+        return self.is_taken
 
     def find(self, secret: bytes) -> Caller | None:
         return self._caller() if secret in self._known else None

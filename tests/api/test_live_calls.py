@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from tests.api.site import LOCAL_KEY, OWN_PAGE, Answer, Site, open_site
+from tests.api.test_authentication import Tokens
 from tests.platform.identity.signing_in import LIFETIMES, ORGANISATION
 
 from mainstay.kit.database import Database
@@ -137,6 +138,18 @@ async def test_whoever_ends_his_own_session_is_told_so(site: Site):
     answer = await site.ask("DELETE", f"/auth/sessions/{row[0]}", cookie=cookie, headers=OWN_PAGE)
     assert (answer.status, answer.json["deleted"]) == (200, True)
     assert (await site.ask("GET", "/v1/models", cookie=cookie)).status == 401
+
+
+async def test_a_tokens_stream_ends_when_its_provider_is_switched_off(database: Database):
+    tokens = Tokens("user_ann_org_default")
+    site = await open_site(database, tokens=lambda door: tokens)
+    await site.user()
+    task, answer = await begin(site, headers={"authorization": "Bearer eyJ.good.token"})
+    await look(site)
+    assert not task.done()
+    tokens.is_taken = False
+    await look(site)
+    await ended(task, answer)
 
 
 async def test_a_caller_who_goes_away_is_told_nothing(site: Site):

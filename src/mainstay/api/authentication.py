@@ -57,6 +57,10 @@ class TokenVerifier(Protocol):
         """Return the caller; the organisation, if given, is the one he wants to act in. Raises UnauthenticatedError."""
         ...
 
+    def is_current(self, caller: Caller) -> bool:
+        """Whether tokens of the caller's provider are still taken."""
+        ...
+
 
 class WithLocalKey:
     """Knows one secret more: that of this machine's owner, which lives in memory only."""
@@ -140,13 +144,16 @@ class Authentication:
     def current(self, caller: Caller) -> Caller | None:
         """Return what a caller's credential is good for now; None if it was revoked or has expired.
 
-        A token is good until it expires; whether its owner still may do anything is the authority's to say.
+        A token is good until it expires or its provider's are taken no more; whether its owner still may do anything is
+        the authority's to say.
         """
         if Scope.OPERATOR in caller.scopes:
             return caller
         if is_session(caller):
             return None if self._sessions is None else self._sessions.current(caller.key_id)
-        return self._callers.current(caller.key_id) if caller.key_id.startswith(_KEY_PREFIX) else caller
+        if caller.key_id.startswith(_KEY_PREFIX):
+            return self._callers.current(caller.key_id)
+        return caller if self._tokens is not None and self._tokens.is_current(caller) else None
 
     def _find_session(self, exchange: Exchange) -> Caller | None:
         return None if self._sessions is None else self._sessions.find(self._cookie(exchange))

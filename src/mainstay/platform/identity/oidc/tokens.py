@@ -98,6 +98,10 @@ class TokenVerifier:
         caller, until = known
         return caller if self._clock.wall() < until else None
 
+    def is_current(self, caller: Caller) -> bool:
+        """Whether the provider of a token's caller is still one whose tokens are taken."""
+        return self._registry.find(caller.key_id.partition(".")[0]) is not None
+
     async def verify(self, secret: bytes, organisation_id: str | None = None) -> Caller:
         """Check a token and return its caller; `organisation_id` is which one is meant, if the request says so.
 
