@@ -215,6 +215,17 @@ def test_refusals_near_the_end_are_remembered_once():
         limiter.budgets.refused.clear()
 
 
+def test_refusal_of_a_budget_that_was_changed_since_is_not_told():
+    limiter, budget = Limiter(StandingClock()), daily(10)
+    limiter.reserve(scope(budget), tokens=10).settle(10)
+    for _ in range(2):
+        with pytest.raises(BudgetReachedError):
+            limiter.reserve(scope(budget), tokens=1)
+        assert limiter.budgets.refused == {budget.id}
+        limiter.budgets.tell_again([budget.id, "budget_none"])
+        assert limiter.budgets.refused == set()
+
+
 @given(st.dates(date(1970, 1, 1), date(9990, 12, 1)))
 def test_periods_are_those_of_the_calendar(day: date):
     number = (day - date(1970, 1, 1)).days

@@ -177,6 +177,7 @@ class BudgetCounters:
     def tell_again(self, budget_ids: Iterable[str]) -> None:
         """Let notices be given once more, since the budgets have changed."""
         for budget_id in budget_ids:
+            self.refused.discard(budget_id)
             if (counter := self._counters.get(budget_id)) is not None:
                 counter.has_refused = False
                 counter.told.clear()
