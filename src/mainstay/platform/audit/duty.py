@@ -11,9 +11,9 @@ from mainstay.platform.audit.checkpoints import Checkpoints
 from mainstay.platform.audit.deliveries import Deliveries
 
 LEASE = "audit"
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 20.0
 POLL_SECONDS = 1.0
-_WAIT_ROUNDS = 15
+_WAIT_ROUNDS = 5
 """Rounds that a worker without the lease lets pass before it asks again."""
 
 _LOG = logging.getLogger(__name__)
