@@ -64,7 +64,7 @@ async def _who(administration: Administration, who: str) -> dict[str, str]:
 
 def _told(answer: Json) -> str:
     names: dict[str, str] = answer["names"]
-    lines = [("Yes. " if answer["is_allowed"] else "No. ") + answer["answer"], ""]
+    lines = [answer["answer"], ""]
     for reason in answer["reasons"]:
         path = " > ".join(names.get(one, one) for one in reason.get("path") or ())
         lines.append(f"  {_MARKS.get(reason['effect'], ' ')} {reason['text']}" + (f" ({path})" if path else ""))

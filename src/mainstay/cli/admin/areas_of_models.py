@@ -105,7 +105,12 @@ _BUDGETS = Area(
     "budgets",
     "Tokens and money per day or month.",
     (
-        list_of("/budgets", "budgets", ("id", "scope", "period", "tokens", "cost", "used", "action"), *_SCOPE_FILTERS),
+        list_of(
+            "/budgets",
+            "budgets",
+            ("id", "scope", "period", "tokens", "used_tokens", "cost", "used_cost", "action"),
+            *_SCOPE_FILTERS,
+        ),
         create("/budgets", "a budget", _SCOPE, Field("period", "day or month.", is_required=True), *_BUDGET),
         show("/budgets/{budget}", "a budget and what is used of it"),
         change("/budgets/{budget}", "a budget", *_BUDGET),
@@ -115,7 +120,7 @@ _BUDGETS = Area(
             method="GET",
             path=ROOT + "/budgets/own",
             help="List the budgets that your own calls count against.",
-            columns=("id", "scope", "period", "tokens", "cost", "used"),
+            columns=("id", "scope", "period", "tokens", "used_tokens", "cost", "used_cost"),
             is_paged=False,
         ),
         Verb(
@@ -123,7 +128,7 @@ _BUDGETS = Area(
             method="GET",
             path=ROOT + "/projects/{project}/budgets",
             help="List the budgets of a project.",
-            columns=("id", "scope", "period", "tokens", "cost", "used"),
+            columns=("id", "scope", "period", "tokens", "used_tokens", "cost", "used_cost"),
         ),
     ),
 )

@@ -111,6 +111,8 @@ def _cell(name: str, value: object, *, width: int = _WIDTH_MAX) -> str | None:
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         text = ", ".join(value)
+    elif isinstance(value, dict) and value.keys() == {"type", "id"}:
+        text = f"{value['type']}:{value['id']}"
     elif isinstance(value, dict | list):
         import json
 
