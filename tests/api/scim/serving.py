@@ -41,8 +41,9 @@ T = TypeVar("T")
 class ScimServer:
     """The server, and what tests do to it from another thread."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, public_url: str | None) -> None:
         self._database_url = database_url
+        self._public_url = public_url
         self.loop = asyncio.new_event_loop()
         self.database: Database
         self.keys: Keys
@@ -106,7 +107,7 @@ class ScimServer:
         await self.keyring.refresh()
         await self.feed.refresh()
         provisioning = Provisioning(
-            ScimUsers(database, acts, clock), ScimGroups(database, acts, clock), public_url=None
+            ScimUsers(database, acts, clock), ScimGroups(database, acts, clock), public_url=self._public_url
         )
         openai = Dialect("test")
         router = Router(provisioning.routes(openai), openai, AzureDialect("test"))
@@ -127,9 +128,9 @@ class ScimServer:
 
 
 @contextmanager
-def running(database_url: str) -> Iterator[ScimServer]:
+def running(database_url: str, *, public_url: str | None = None) -> Iterator[ScimServer]:
     """Serve until the end of the block."""
-    server = ScimServer(database_url)
+    server = ScimServer(database_url, public_url)
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
     listener = server.do(server.start())

@@ -6,7 +6,7 @@ import sys
 import httpx2
 import pytest
 from tests.api.scim.people import group, made, patch, read, refused, user
-from tests.api.scim.serving import client_of
+from tests.api.scim.serving import client_of, running
 
 from mainstay.platform.identity.caller import Scope
 from mainstay.platform.identity.organisations import Tenant
@@ -138,3 +138,20 @@ def test_a_server_that_nobody_provisions_does_not_load_what_scim_needs():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed == "[]\n"
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+def test_resources_are_where_the_operator_says_that_the_server_is(database_url):
+    with (
+        running(database_url, public_url="https://ai.example.com/") as server,
+        client_of(server, server.token(), httpx2.Client) as http,
+    ):
+        sent = http.post("/Users", json=user(), headers={"host": "thief.example"})
+        assert sent.headers["location"] == f"https://ai.example.com/scim/v2/Users/{sent.json()['id']}"
+        assert read(http, "/Schemas")["Resources"][0]["meta"]["location"].startswith("https://ai.example.com/scim/v2/")
+
+
+def test_a_host_that_is_none_is_in_no_address(http):
+    for host in ('x"><script>', "user@x", "x/../y", "", "x:port"):
+        sent = http.post("/Users", json=user(host or "none"), headers={"host": host})
+        assert sent.headers["location"] == f"/scim/v2/Users/{sent.json()['id']}", host
