@@ -104,10 +104,12 @@ async def test_a_change_of_the_provider_or_of_who_is_who_is_in_force_at_once(hou
         await house.tokens.verify(token)
     await identities.link(SYSTEM, HERE, provider.id, subject=SUBJECT, user_id=user_id)
     await house.feed.refresh()
-    assert await house.tokens.verify(token)
+    caller = await house.tokens.verify(token)
+    assert house.tokens.is_current(caller)
     await house.providers.update(SYSTEM, HERE, provider.id, ProviderChanges(is_enabled=False))
     await house.feed.refresh()
     assert house.tokens.find(token) is None
+    assert not house.tokens.is_current(caller)
     with pytest.raises(UnauthenticatedError):
         await house.tokens.verify(token)
 
