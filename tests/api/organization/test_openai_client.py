@@ -249,11 +249,11 @@ async def test_another_organisation_sees_and_changes_nothing(office: Office, ope
     account = await openai.admin.organization.projects.service_accounts.create(PROJECT, name="bot")
     assert account.api_key is not None
     ids = {
-        "project_id": PROJECT,
-        "user_id": mia.id,
-        "api_key_id": account.api_key.id,
-        "key_id": account.api_key.id,
-        "service_account_id": account.id,
+        "project": PROJECT,
+        "user": mia.id,
+        "key": account.api_key.id,
+        "admin_key": account.api_key.id,
+        "service_account": account.id,
     }
     for route in office.routes:
         if not route.path.startswith("/v1/organization") or "{" not in route.path:

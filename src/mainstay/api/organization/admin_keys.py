@@ -23,7 +23,7 @@ from mainstay.platform.identity.organisations import Tenant
 from mainstay.platform.identity.users import User
 
 _PATH = ROOT + "/admin_api_keys"
-_ONE = _PATH + "/{key_id}"
+_ONE = _PATH + "/{admin_key}"
 
 
 class AdminKeyBody(Body, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ class AdminKeyRoutes:
         await show(exchange, Deleted(id=key.id, object="organization.admin_api_key.deleted"))
 
     async def _found(self, exchange: Exchange) -> Key:
-        key = await self._parts.writing.keys.get(exchange.caller.organisation_id, exchange.parameters["key_id"])
+        key = await self._parts.writing.keys.get(exchange.caller.organisation_id, exchange.parameters["admin_key"])
         if Scope.ADMIN not in key.scopes:
             raise NotFoundError(f"The key '{key.id}' is no admin key; it is at /admin/v1/keys.")
         return key

@@ -1,4 +1,4 @@
-"""`/v1/organization/projects/{project_id}/api_keys`: a project's keys, which are made elsewhere."""
+"""`/v1/organization/projects/{project}/api_keys`: a project's keys, which are made elsewhere."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -22,7 +22,7 @@ from mainstay.platform.identity.key_wishes import KeyChanges
 from mainstay.platform.identity.keys import KeyFilter
 
 _PATH = PROJECT + "/api_keys"
-_ONE = _PATH + "/{api_key_id}"
+_ONE = _PATH + "/{key}"
 
 
 class KeyPatch(Patch, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class ProjectKeyRoutes:
                 summary=summary,
                 request=request,
                 response=response,
-                project="project_id",
+                project="project",
                 query=(*PAGE, "owner_project_access") if path == _PATH else (),
             )
 
@@ -79,7 +79,7 @@ class ProjectKeyRoutes:
                 "Keys are listed whether or not their owners have access; 'owner_project_access' can only be any.",
                 param="owner_project_access",
             )
-        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project_id"]
+        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project"]
         await self._parts.projects.get(organisation_id, project_id)
         found = await self._parts.writing.keys.list(
             organisation_id, page, KeyFilter(project_id=project_id, is_revoked=False)
@@ -115,8 +115,8 @@ class ProjectKeyRoutes:
     async def _found(self, exchange: Exchange) -> Key:
         return await self._parts.writing.keys.get(
             exchange.caller.organisation_id,
-            exchange.parameters["api_key_id"],
-            project_id=exchange.parameters["project_id"],
+            exchange.parameters["key"],
+            project_id=exchange.parameters["project"],
         )
 
 

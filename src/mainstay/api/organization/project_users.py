@@ -1,4 +1,4 @@
-"""`/v1/organization/projects/{project_id}/users`: who has a role in a project, as owners and members."""
+"""`/v1/organization/projects/{project}/users`: who has a role in a project, as owners and members."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -22,7 +22,7 @@ from mainstay.platform.identity.user_filter import UserFilter
 from mainstay.platform.identity.users import User
 
 _PATH = PROJECT + "/users"
-_ONE = _PATH + "/{user_id}"
+_ONE = _PATH + "/{user}"
 
 
 class MemberBody(Body, frozen=True, kw_only=True):
@@ -76,13 +76,13 @@ class ProjectUserRoutes:
                 summary=summary,
                 request=request,
                 response=response,
-                project="project_id",
+                project="project",
                 query=PAGE if response is ListOf[ProjectUser] else (),
             )
 
     async def _list(self, exchange: Exchange) -> None:
         page, _ = page_request(exchange)
-        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project_id"]
+        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project"]
         await self._parts.projects.get(organisation_id, project_id)
         found = await self._parts.users.list(organisation_id, page, UserFilter(project_id=project_id))
         held = await self._parts.held_roles.in_project(organisation_id, project_id, [one.id for one in found.items])
@@ -120,7 +120,7 @@ class ProjectUserRoutes:
         await show(exchange, Deleted(id=user.id, object="organization.project.user.deleted"))
 
     async def _bind(self, exchange: Exchange, user: User, role_id: str) -> None:
-        project_id = exchange.parameters["project_id"]
+        project_id = exchange.parameters["project"]
         await self._parts.giving.require_role(exchange.caller, role_id, project_id)
         wanted = NewBinding(principal_id=user.id, role_id=role_id, project_id=project_id)
         await self._parts.bindings.create(act_of(exchange), exchange.caller.organisation_id, wanted)
@@ -144,16 +144,14 @@ class ProjectUserRoutes:
         return user
 
     async def _found(self, exchange: Exchange) -> tuple[User, list[HeldRole]]:
-        user = await self._parts.users.get(exchange.caller.organisation_id, exchange.parameters["user_id"])
+        user = await self._parts.users.get(exchange.caller.organisation_id, exchange.parameters["user"])
         held = await self._held(exchange, user)
         if not held:
             raise NotFoundError(f"'{user.id}' has no role in the project of its own.")
         return user, held
 
     async def _held(self, exchange: Exchange, user: User) -> list[HeldRole]:
-        held = await self._parts.held_roles.in_project(
-            user.organisation_id, exchange.parameters["project_id"], [user.id]
-        )
+        held = await self._parts.held_roles.in_project(user.organisation_id, exchange.parameters["project"], [user.id])
         return held[user.id]
 
 

@@ -77,7 +77,7 @@ class OrganizationProjectRoutes:
                 summary=summary,
                 request=request,
                 response=OrganizationProject,
-                project="project_id" if path.startswith(PROJECT) else "",
+                project="project" if path.startswith(PROJECT) else "",
             )
 
     async def _list(self, exchange: Exchange) -> None:
@@ -100,7 +100,7 @@ class OrganizationProjectRoutes:
 
     async def _show(self, exchange: Exchange) -> None:
         query(exchange)
-        project = await self._parts.projects.get(exchange.caller.organisation_id, exchange.parameters["project_id"])
+        project = await self._parts.projects.get(exchange.caller.organisation_id, exchange.parameters["project"])
         await show(exchange, _shown(project))
 
     async def _rename(self, exchange: Exchange) -> None:
@@ -112,7 +112,7 @@ class OrganizationProjectRoutes:
 
     async def _change(self, exchange: Exchange, changes: ProjectChanges) -> None:
         project = await self._parts.projects.update(
-            act_of(exchange), exchange.caller.organisation_id, exchange.parameters["project_id"], changes
+            act_of(exchange), exchange.caller.organisation_id, exchange.parameters["project"], changes
         )
         await show(exchange, _shown(project))
 

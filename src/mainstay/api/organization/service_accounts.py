@@ -1,4 +1,4 @@
-"""`/v1/organization/projects/{project_id}/service_accounts`: made with a key that is shown this once."""
+"""`/v1/organization/projects/{project}/service_accounts`: made with a key that is shown this once."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -26,7 +26,7 @@ from mainstay.platform.identity.roles import MEMBER
 from mainstay.platform.identity.service_accounts import NewServiceAccount, ServiceAccount, ServiceAccountChanges
 
 _PATH = PROJECT + "/service_accounts"
-_ONE = _PATH + "/{service_account_id}"
+_ONE = _PATH + "/{service_account}"
 _KEYS = _ONE + "/api_keys"
 
 Role = Literal["owner", "member", "none"]
@@ -108,13 +108,13 @@ class ProjectServiceAccountRoutes:
                 summary=summary,
                 request=request,
                 response=response,
-                project="project_id",
+                project="project",
                 query=PAGE if response is ListOf[ProjectAccount] else (),
             )
 
     async def _list(self, exchange: Exchange) -> None:
         page, _ = page_request(exchange)
-        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project_id"]
+        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project"]
         await self._parts.projects.get(organisation_id, project_id)
         found = await self._parts.accounts.list(organisation_id, page, project_id=project_id)
         held = await self._parts.held_roles.in_project(
@@ -124,7 +124,7 @@ class ProjectServiceAccountRoutes:
 
     async def _create(self, exchange: Exchange) -> None:
         body = await read(exchange, AccountBody)
-        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project_id"]
+        organisation_id, project_id = exchange.caller.organisation_id, exchange.parameters["project"]
         if body.create_service_account_only:
             if body.expires_in_seconds is not None:
                 raise InvalidRequestError(
@@ -137,7 +137,7 @@ class ProjectServiceAccountRoutes:
         await self._create_with_key(exchange, body)
 
     async def _create_with_key(self, exchange: Exchange, body: AccountBody) -> None:
-        caller, project_id, writing = exchange.caller, exchange.parameters["project_id"], self._parts.writing
+        caller, project_id, writing = exchange.caller, exchange.parameters["project"], self._parts.writing
         self._parts.authority.authorize(caller, Action.WRITE_KEYS, in_project(project_id))
         await self._parts.giving.require_role(caller, MEMBER.id, project_id)
         ends_ms = expiry_ms(body.expires_in_seconds, writing.policy.now_ms())
@@ -192,8 +192,8 @@ class ProjectServiceAccountRoutes:
     async def _found(self, exchange: Exchange) -> ServiceAccount:
         return await self._parts.accounts.get(
             exchange.caller.organisation_id,
-            exchange.parameters["service_account_id"],
-            project_id=exchange.parameters["project_id"],
+            exchange.parameters["service_account"],
+            project_id=exchange.parameters["project"],
         )
 
 

@@ -9,7 +9,7 @@ from mainstay.platform.identity.held_roles import HeldRole
 from mainstay.platform.identity.roles import ADMIN, MEMBER, OWNER
 
 ROOT = "/v1/organization"
-PROJECT = ROOT + "/projects/{project_id}"
+PROJECT = ROOT + "/projects/{project}"
 PAGE = ("limit", "after", "order")
 YEARS_10_SECONDS = 10 * 365 * 86_400
 

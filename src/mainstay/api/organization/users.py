@@ -22,7 +22,7 @@ from mainstay.platform.identity.user_filter import UserFilter
 from mainstay.platform.identity.users import User
 
 _PATH = ROOT + "/users"
-_ONE = _PATH + "/{user_id}"
+_ONE = _PATH + "/{user}"
 
 
 class UserPatch(Patch, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ class OrganizationUserRoutes:
         return (await self._parts.held_roles.in_organisation(user.organisation_id, [user.id]))[user.id]
 
     async def _found(self, exchange: Exchange) -> User:
-        return await self._parts.users.get(exchange.caller.organisation_id, exchange.parameters["user_id"])
+        return await self._parts.users.get(exchange.caller.organisation_id, exchange.parameters["user"])
 
 
 def _shown(user: User, held: list[HeldRole]) -> OrganizationUser:
