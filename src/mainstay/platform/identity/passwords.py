@@ -24,7 +24,8 @@ _DISTINCT_MIN = 5
 _STEM_LENGTH_MIN = 4
 _MEMORY_KIB = 47_104
 _PASSES = 2
-_THREADS = 2
+_THREADS = 1
+"""For each worker: guessing takes one core at most, and model calls have the others."""
 _WAITING_MAX = 64
 """Checks that wait for a thread; each holds its caller's connection only."""
 
