@@ -175,6 +175,20 @@ async def test_very_many_changes_at_once_are_read_in_parts(town: Town) -> None:
     assert all(len(town.directory.bindings_of(f"user_{number}")) == 1 for number in range(1000))
 
 
+async def test_very_many_grants_and_policies_are_read_in_parts(town: Town) -> None:
+    for number in range(1000):
+        town.grant(f"{('deployment', 'project')[number % 2]}:thing {number}: x", "", "viewer")
+        town.policy(f"user:user_{number}", "k", number)
+    await town.refresh()
+    assert len(town.directory.granted_to("")) == 1000
+    for number in range(1000):
+        name = f"{('deployment', 'project')[number % 2]}:thing {number}: x"
+        assert len(town.directory.grants_on(name)) == 1
+        found = town.directory.policy(HERE, "user", f"user_{number}", "k")
+        assert found is not None
+        assert found.value == number
+
+
 async def test_what_a_later_version_wrote_into_a_role_is_not_given(town: Town) -> None:
     town.role("role_new", ["users:read", "teleport:use", "scim:provision", "self"])
     await town.refresh()

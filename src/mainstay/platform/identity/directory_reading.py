@@ -1,6 +1,6 @@
 """Reading what the directory keeps in memory: whole tables in pages, or the rows of some things."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -72,18 +72,28 @@ async def read_all(database: Database, kind: ChangeKind) -> AsyncIterator[list[R
 async def read_some(database: Database, kind: ChangeKind, ids: Collection[str]) -> list[Row]:
     """Return the rows of the things that `ids` name, as changes name them."""
     source = SOURCES[kind]
-    found: list[Row] = []
     if len(source.by) == 1:
-        for part in _parts(sorted(ids)):
-            names = {f"id_{number}": id_ for number, id_ in enumerate(part)}
-            within = ", ".join(f":{name}" for name in names)
-            found += await database.fetch(f"{_select(source)} WHERE {source.by[0]} IN ({within})", names)
-        return found
+        return await _read_those(database, f"{_select(source)} WHERE {source.by[0]}", sorted(ids), {})
     type_column, id_column = source.by
-    statement = f"{_select(source)} WHERE {_ANY_ORGANISATION} AND {type_column} = :type AND {id_column} = :id"
+    of_type: dict[str, list[str]] = {}
     for name in sorted(ids):
         type_, _, id_ = name.partition(":")
-        found += await database.fetch(statement, {"type": type_, "id": id_})
+        of_type.setdefault(type_, []).append(id_)
+    statement = f"{_select(source)} WHERE {_ANY_ORGANISATION} AND {type_column} = :type AND {id_column}"
+    return [
+        row
+        for type_, named in of_type.items()
+        for row in await _read_those(database, statement, named, {"type": type_})
+    ]
+
+
+async def _read_those(database: Database, statement: str, ids: Sequence[str], values: Mapping[str, Value]) -> list[Row]:
+    """Run a statement that ends with a column, for the rows where the column is one of `ids`."""
+    found: list[Row] = []
+    for part in _parts(ids):
+        named = {f"id_{number}": id_ for number, id_ in enumerate(part)}
+        within = ", ".join(f":{name}" for name in named)
+        found += await database.fetch(f"{statement} IN ({within})", {**values, **named})
     return found
 
 
