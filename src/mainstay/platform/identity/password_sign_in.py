@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 METHOD = "password"
 """How sessions name this way of signing in."""
 
-ANSWER_SECONDS = 0.25
+ANSWER_SECONDS = 1.0
 """A refusal comes at a multiple of this time: how long it took to find out says nothing."""
 
 _FRESH_LINK_SECONDS = 3600
