@@ -257,3 +257,38 @@ async def test_one_worker_of_two_delivers_and_signs_and_the_other_takes_over(
     second.cancel()
     await asyncio.wait({second})
     assert list(dict.fromkeys(receiver.sequences)) == list(range(1, 65))
+
+
+class _Heard(logging.Handler):
+    """Hands over what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.put_nowait(record.getMessage())
+
+
+async def test_what_hinders_signing_is_told_once_hinders_no_delivery_and_passes(
+    post: Post, receiver: Receiver, log: Log
+) -> None:
+    await post.subscribe()
+    log.clock.now += 100
+    kept = log.signed_here.path.read_bytes()
+    log.signed_here.path.write_bytes(b"damaged")
+    duty = Duty(log.database, log.new_checkpoints(), post.worker(), log.clock, poll_seconds=0.001)
+    heard = _Heard()
+    logging.getLogger("mainstay.platform.audit.duty").addHandler(heard)
+    working = asyncio.create_task(duty.run())
+    try:
+        async with asyncio.timeout(60):
+            assert "signed.json" in await heard.messages.get()
+            await receiver.received.wait()
+            log.signed_here.path.write_bytes(kept)
+            assert await heard.messages.get() == "audit: The log is signed and sent again."
+    finally:
+        logging.getLogger("mainstay.platform.audit.duty").removeHandler(heard)
+        working.cancel()
+        await asyncio.wait({working})
+    assert heard.messages.empty()

@@ -55,11 +55,11 @@ class Duty:
             if self._is_ours:
                 if not was_ours:
                     self._checkpoints.forget()
-                await self._checkpoints.sign_due()
                 await self._deliveries.start_due(tasks)
+                await self._checkpoints.sign_due()
         except MainstayError as error:
             if error.message != self._told:
-                _LOG.error("audit: %s Nothing is signed or sent meanwhile.", error.message)
+                _LOG.error("audit: The log waits to be signed or sent: %s", error.message)
             self._told = error.message
         else:
             if self._told:
