@@ -84,6 +84,24 @@ async def test_every_refusal_costs_one_look_at_a_password(door: Door, monkeypatc
         assert len(looks) == 1, email
 
 
+@pytest.mark.parametrize("took_seconds", [0.0, 0.2, 0.9, 1.3])
+async def test_a_refusal_comes_by_the_whole_second(door: Door, monkeypatch: pytest.MonkeyPatch, took_seconds: float):
+    door.by_password.answer_seconds = 1.0
+    began, slept = door.clock.now, []
+
+    async def look(password: str, stored: str | None) -> bool:
+        door.clock.now += took_seconds
+        return False
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(door.passwords, "matches", look)
+    monkeypatch.setattr("mainstay.platform.identity.password_sign_in.asyncio.sleep", sleep)
+    await refused(door, email="nobody@example.com")
+    assert (door.clock.now - began + slept[-1]) % 1.0 == pytest.approx(0.0, abs=1e-6)
+
+
 async def test_wrong_passwords_lock_the_account_for_a_while_and_are_audited(door: Door):
     await door.add_user(password=GOOD)
     for _ in range(3):
