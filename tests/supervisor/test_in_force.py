@@ -2,10 +2,11 @@
 
 import stat
 
+import msgspec
 import pytest
 
-from mainstay.settings import Settings, SettingsError
-from mainstay.supervisor.in_force import SettingsInForce
+from mainstay.settings import Settings, SettingsError, tree
+from mainstay.supervisor.in_force import NEEDS_RESTART, NEEDS_START, SettingsInForce
 
 
 @pytest.fixture
@@ -45,6 +46,24 @@ def test_what_a_reload_cannot_change_is_named_with_what_can(home):
     assert "mainstay.toml:2: server.port has changed and is not in force yet; stop the server" in warnings[0]
     assert "run `mainstay restart`" in warnings[1]
     assert len(settings.take_over(with_new_workers=True)) == 1
+
+
+def test_every_key_is_in_force_after_a_reload_or_said_not_to_be():
+    reloaded = {"models.default", "models.preload", "logging.log_prompts"}
+    keys = {
+        f"{table.name}.{key.name}"
+        for table in msgspec.structs.fields(tree.Tree)
+        if isinstance(table.type, type) and issubclass(table.type, tree.Table)
+        for key in msgspec.structs.fields(table.type)
+    }
+    assert keys == {*NEEDS_START, *NEEDS_RESTART, *reloaded}
+
+
+def test_networks_that_are_opened_wait_for_a_restart_and_say_so(home):
+    settings = in_force(home)
+    write(home, '[outbound]\nallowed_networks = ["10.0.0.0/8"]\n')
+    (warning,) = settings.take_over(with_new_workers=False)
+    assert "outbound.allowed_networks has changed and is not in force yet; run `mainstay restart`" in warning
 
 
 def test_the_copy_may_hold_keys_and_is_its_owners_alone(home):

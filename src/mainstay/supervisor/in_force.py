@@ -32,10 +32,21 @@ NEEDS_RESTART = (
     "server.header_timeout_seconds",
     "server.max_body_bytes",
     "server.region",
+    "server.public_url",
+    "server.trusted_proxies",
+    "server.cors_origins",
     "logging.level",
     "logging.format",
     "models.queue_length",
     "models.queue_wait_seconds",
+    "sign_in.session_idle_minutes",
+    "sign_in.session_max_hours",
+    "sign_in.link_minutes",
+    "sign_in.attempts_before_lockout",
+    "sign_in.lockout_minutes",
+    "sign_in.attempts_per_address",
+    "outbound.allowed_networks",
+    "outbound.name_servers",
 )
 """Keys that a worker reads when it starts."""
 
