@@ -43,6 +43,10 @@ class Directory:
         self._own = threading.local()
         self.milliseconds: list[float] = []
 
+    def reconnect(self) -> None:
+        """Begin with new connections, as a directory does after a pause."""
+        self._own = threading.local()
+
     def ask(self, method: str, path: str, body: Any = None, *, expected: int = 200) -> Any:
         """Send one request; any other status than `expected` ends the run."""
         if not hasattr(self._own, "connection"):
@@ -208,6 +212,7 @@ def measure(synchronisation: Synchronisation, directory: Directory, table: Table
     directory.ask("GET", "/ServiceProviderConfig")  # the first request loads the schemas
     took = []
     for what, requests, work in synchronisation.steps():
+        directory.reconnect()
         directory.milliseconds.clear()
         began = time.perf_counter()
         work()
