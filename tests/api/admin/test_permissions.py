@@ -9,6 +9,7 @@ from mainstay.api.admin.grants import GrantRoutes
 from mainstay.api.admin.policies import PolicyRoutes
 from mainstay.api.admin.roles import RoleRoutes
 from mainstay.api.admin.why import WhyRoutes
+from mainstay.api.routes import RouteGroup
 from mainstay.kit.database import Database
 from mainstay.platform.audit.events import SYSTEM
 from mainstay.platform.identity.explain import Explainer
@@ -24,19 +25,20 @@ ROLES, BINDINGS, GRANTS = "/admin/v1/roles", "/admin/v1/bindings", "/admin/v1/gr
 POLICIES_PATH, WHY = "/admin/v1/policies", "/admin/v1/why"
 
 
+def _routes(office: Office) -> list[RouteGroup]:
+    database, acts, clock = office.database, office.acts, office.clock
+    authority, idempotency = office.authority, office.idempotency
+    return [
+        RoleRoutes(office.roles, authority, idempotency),
+        GrantRoutes(Grants(database, acts, clock), authority, idempotency, lambda organisation: DEPLOYMENTS),
+        PolicyRoutes(PolicyStore(database, acts, clock), authority, idempotency),
+        WhyRoutes(Explainer(authority, clock), Subjects(database, office.directory)),
+    ]
+
+
 @pytest.fixture
 async def office(database: Database) -> Office:
-    office = Office(
-        database,
-        more_routes=(
-            lambda one: RoleRoutes(one.roles, one.authority, one.idempotency),
-            lambda one: GrantRoutes(
-                Grants(database, one.acts, one.clock), one.authority, one.idempotency, lambda organisation: DEPLOYMENTS
-            ),
-            lambda one: PolicyRoutes(PolicyStore(database, one.acts, one.clock), one.authority, one.idempotency),
-            lambda one: WhyRoutes(Explainer(one.authority, one.clock), Subjects(database, one.directory)),
-        ),
-    )
+    office = Office(database, more_routes=_routes)
     await office.refresh()
     return office
 
