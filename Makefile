@@ -28,11 +28,13 @@ run: .venv/.run ## Start Mainstay on 127.0.0.1:8080 with a model that runs here
 test: check ## Install what the tests need, run the checks and every test but the heavy ones
 	@$(PYTHON) tools/install_test_services.py
 	@$(BIN)/python tools/fetch_test_models.py
+	@$(BIN)/python tools/install_identity_provider.py
 	@$(BIN)/pytest -m "not heavy"
 
 test-heavy: .venv/.dev ## The tests that take minutes
 	@$(PYTHON) tools/install_test_services.py
 	@$(BIN)/python tools/fetch_test_models.py
+	@$(BIN)/python tools/install_identity_provider.py
 	@$(BIN)/pytest -m heavy
 
 check: .venv/.dev ## Format, lint, types, import contracts
