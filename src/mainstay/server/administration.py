@@ -24,6 +24,8 @@ from mainstay.api.admin.service_accounts import ServiceAccountRoutes
 from mainstay.api.admin.sessions import AdminSessions
 from mainstay.api.admin.users import UserRoutes
 from mainstay.api.admin.why import WhyRoutes
+from mainstay.api.organization.groups import organization_routes
+from mainstay.api.organization.parts import Parts
 from mainstay.api.routes import RouteGroup
 from mainstay.api.scim.provisioning import Provisioning
 from mainstay.kit.http.outbound import Outbound
@@ -34,6 +36,7 @@ from mainstay.platform.identity.bindings import Bindings
 from mainstay.platform.identity.explain import Explainer
 from mainstay.platform.identity.grants import Grants
 from mainstay.platform.identity.groups import Groups
+from mainstay.platform.identity.held_roles import HeldRoles
 from mainstay.platform.identity.key_policy import KeyPolicy
 from mainstay.platform.identity.keyring import Keyring
 from mainstay.platform.identity.keys import Keys
@@ -41,6 +44,7 @@ from mainstay.platform.identity.members import Members
 from mainstay.platform.identity.organisation_store import Organisations
 from mainstay.platform.identity.policy_store import PolicyStore
 from mainstay.platform.identity.projects import Projects
+from mainstay.platform.identity.role_exchange import RoleExchange
 from mainstay.platform.identity.role_store import Roles
 from mainstay.platform.identity.scim.groups import ScimGroups
 from mainstay.platform.identity.scim.users import ScimUsers
@@ -95,6 +99,7 @@ def build_administration(settings: Settings, around: Surroundings) -> Iterator[R
     yield from _people(around)
     yield from _permissions(around)
     yield from _keys(around)
+    yield from _openai_shapes(around)
     yield from _models(around)
     ground, idempotency = around.ground, around.safeguards.idempotency
     yield AdminSessions(
@@ -149,6 +154,26 @@ def _keys(around: Surroundings) -> Iterator[RouteGroup]:
     giving = Giving(authority, Roles(database, acts, clock))
     yield KeyRoutes(writing, giving, Visibility(authority, clock), authority=authority, idempotency=idempotency)
     yield MyKeyRoutes(writing, authority, idempotency)
+
+
+def _openai_shapes(around: Surroundings) -> Iterator[RouteGroup]:
+    ground = around.ground
+    database, acts, clock, authority = ground.database, ground.acts, ground.clock, ground.authority
+    keys = Keys(database, ground.pepper, acts, clock)
+    parts = Parts(
+        database=database,
+        projects=Projects(database, acts, clock),
+        users=Users(database, acts, clock),
+        accounts=ServiceAccounts(database, acts, clock),
+        exchange=RoleExchange(database, acts, clock),
+        held_roles=HeldRoles(database, clock),
+        writing=KeyWriting(keys, KeyPolicy(authority.policies, clock), around.keyring),
+        giving=Giving(authority, Roles(database, acts, clock)),
+        visibility=Visibility(authority, clock),
+        authority=authority,
+        idempotency=around.safeguards.idempotency,
+    )
+    yield from organization_routes(parts)
 
 
 def _models(around: Surroundings) -> Iterator[RouteGroup]:

@@ -10,6 +10,7 @@ from mainstay.api.organization.groups import organization_routes
 from mainstay.api.organization.parts import Parts
 from mainstay.kit.database import Database
 from mainstay.platform.identity.held_roles import HeldRoles
+from mainstay.platform.identity.role_exchange import RoleExchange
 
 
 def parts_of(office: Office) -> Parts:
@@ -18,7 +19,7 @@ def parts_of(office: Office) -> Parts:
         projects=office.projects,
         users=office.users,
         accounts=office.accounts,
-        bindings=office.bindings,
+        exchange=RoleExchange(office.database, office.acts, office.clock),
         held_roles=HeldRoles(office.database, office.clock),
         writing=office.writing,
         giving=office.giving,

@@ -91,6 +91,8 @@ async def test_keys_of_a_project_are_shown_with_their_owners_and_revoked(office:
     with pytest.raises(sdk.PermissionDeniedError):
         await keys.update(own.id, project_id=PROJECT, expires_in_seconds=60)
     assert (await keys.delete(nobodys.id, project_id=PROJECT)).deleted
+    with pytest.raises(sdk.NotFoundError):
+        await keys.delete(nobodys.id, project_id=PROJECT)
     assert nobodys.id not in [key.id async for key in keys.list(PROJECT)]
     with pytest.raises(sdk.NotFoundError):
         await keys.retrieve(nobodys.id, project_id="proj_gone")

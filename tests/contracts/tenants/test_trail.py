@@ -69,7 +69,8 @@ def acts(routes):
     def rank(route):
         place = next((at for at, name in enumerate(LAST) if f"/{name}/" in route.path), len(LAST))
         is_person = route.path.endswith(("/users/{user}", "/groups/{group}", "/service_accounts/{service_account}"))
-        return order[route.method], is_person, place if route.method == "DELETE" else 0
+        is_end = route.path.endswith("/archive")  # nothing is done in a project after that
+        return 3 if is_end else order[route.method], is_person, place if route.method == "DELETE" else 0
 
     return sorted(found, key=rank)
 

@@ -85,6 +85,8 @@ class Builder:
         self._make(tenant, "binding", f"{root}/bindings", {"principal_id": ids["user"], "role_id": ids["role"]})
         bound = {"principal_id": ids["group"], "role_id": "role_builder"}
         self._make(tenant, "project_binding", f"{root}/projects/{ids['project']}/bindings", bound)
+        member = {"principal_id": ids["user"], "role_id": "role_member"}
+        self._post(tenant, f"{root}/projects/{ids['project']}/bindings", member)
         grant = {"resource_type": "project", "resource_id": ids["project"], "principal_id": ids["group"]}
         self._make(tenant, "grant", f"{root}/grants", grant | {"level": "viewer"})
         policy = {"scope_type": "group", "scope_id": ids["group"], "key": "keys.max_lifetime_days", "value": 365}
@@ -145,6 +147,8 @@ class Builder:
                 assert told.status == 200, told.body
             if name == "spare":
                 tenant.ids["key"] = made["id"]
+            if name == "elsewhere":
+                tenant.ids["admin_key"] = made["id"]
         mine = self._post(tenant, "/admin/v1/my/keys", {"name": tenant.canary}).json
         tenant.secrets.append(mine["value"])
         tenant.ids["my_key"] = mine["id"]

@@ -124,8 +124,8 @@ class AdminKeyRoutes:
 
     async def _found(self, exchange: Exchange) -> Key:
         key = await self._parts.writing.keys.get(exchange.caller.organisation_id, exchange.parameters["admin_key"])
-        if Scope.ADMIN not in key.scopes:
-            raise NotFoundError(f"The key '{key.id}' is no admin key; it is at /admin/v1/keys.")
+        if Scope.ADMIN not in key.scopes or key.revoked_at_ms is not None:
+            raise NotFoundError(f"The key '{key.id}' is revoked or no admin key; it is at /admin/v1/keys.")
         return key
 
     async def _people(self, organisation_id: str, keys: list[Key]) -> dict[str, User]:

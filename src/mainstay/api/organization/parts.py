@@ -7,9 +7,9 @@ from mainstay.api.admin.idempotency import Idempotency
 from mainstay.api.admin.key_writing import KeyWriting
 from mainstay.kit.database import Database
 from mainstay.platform.identity.authorize import Authority
-from mainstay.platform.identity.bindings import Bindings
 from mainstay.platform.identity.held_roles import HeldRoles
 from mainstay.platform.identity.projects import Projects
+from mainstay.platform.identity.role_exchange import RoleExchange
 from mainstay.platform.identity.service_accounts import ServiceAccounts
 from mainstay.platform.identity.users import Users
 from mainstay.platform.identity.visibility import Visibility
@@ -23,7 +23,7 @@ class Parts:
     projects: Projects
     users: Users
     accounts: ServiceAccounts
-    bindings: Bindings
+    exchange: RoleExchange
     held_roles: HeldRoles
     writing: KeyWriting
     giving: Giving

@@ -15,7 +15,7 @@ from mainstay.api.organization.key_owners import KeyOwner, Owners, owners_of
 from mainstay.api.organization.parts import Parts
 from mainstay.api.organization.shapes import PAGE, PROJECT, expiry_ms
 from mainstay.api.routes import Route
-from mainstay.kit.errors import InvalidRequestError
+from mainstay.kit.errors import InvalidRequestError, NotFoundError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.key_rows import Key
 from mainstay.platform.identity.key_wishes import KeyChanges
@@ -113,11 +113,13 @@ class ProjectKeyRoutes:
         await show(exchange, _shown(key, owners))
 
     async def _found(self, exchange: Exchange) -> Key:
-        return await self._parts.writing.keys.get(
-            exchange.caller.organisation_id,
-            exchange.parameters["key"],
-            project_id=exchange.parameters["project"],
+        """Return the key that is named; one that is revoked is gone, as OpenAI has it."""
+        key = await self._parts.writing.keys.get(
+            exchange.caller.organisation_id, exchange.parameters["key"], project_id=exchange.parameters["project"]
         )
+        if key.revoked_at_ms is not None:
+            raise NotFoundError(f"The key '{key.id}' was revoked.")
+        return key
 
 
 def _shown(key: Key, owners: Owners) -> ProjectKey:

@@ -16,7 +16,6 @@ from mainstay.api.organization.shapes import PAGE, PROJECT, PROJECT_ROLES, role_
 from mainstay.api.routes import Route
 from mainstay.kit.errors import ConflictError, InvalidRequestError, NotFoundError
 from mainstay.platform.identity.actions import Action
-from mainstay.platform.identity.bindings import NewBinding
 from mainstay.platform.identity.held_roles import HeldRole
 from mainstay.platform.identity.user_filter import UserFilter
 from mainstay.platform.identity.users import User
@@ -91,9 +90,10 @@ class ProjectUserRoutes:
     async def _create(self, exchange: Exchange) -> None:
         body = await read(exchange, MemberBody)
         user = await self._named(exchange, body)
+        await self._parts.projects.get(user.organisation_id, exchange.parameters["project"])
         if await self._held(exchange, user):
             raise ConflictError(f"'{user.email}' has a role in the project already; change it.", code="already_exists")
-        await self._bind(exchange, user, role_id_of(body.role, PROJECT_ROLES))
+        await self._give(exchange, user, role_id_of(body.role, PROJECT_ROLES), [])
         await self._answer(exchange, user)
 
     async def _show(self, exchange: Exchange) -> None:
@@ -106,28 +106,31 @@ class ProjectUserRoutes:
         user, held = await self._found(exchange)
         if body.role is not UNSET:
             role_id = role_id_of(body.role, PROJECT_ROLES)
-            if role_id not in [one.role_id for one in held]:
-                await self._bind(exchange, user, role_id)
             # The other of the two is taken away; roles that OpenAI has no name for stay.
             others = [one for one in held if one.role_id != role_id and one.role_id in PROJECT_ROLES.values()]
-            await self._take_away(exchange, others)
+            if others or role_id not in [one.role_id for one in held]:
+                await self._give(exchange, user, role_id, others)
         await self._answer(exchange, user)
 
     async def _delete(self, exchange: Exchange) -> None:
         query(exchange)
         user, held = await self._found(exchange)
-        await self._take_away(exchange, held)
+        await self._exchange(exchange, user, None, held)
         await show(exchange, Deleted(id=user.id, object="organization.project.user.deleted"))
 
-    async def _bind(self, exchange: Exchange, user: User, role_id: str) -> None:
-        project_id = exchange.parameters["project"]
-        await self._parts.giving.require_role(exchange.caller, role_id, project_id)
-        wanted = NewBinding(principal_id=user.id, role_id=role_id, project_id=project_id)
-        await self._parts.bindings.create(act_of(exchange), exchange.caller.organisation_id, wanted)
+    async def _give(self, exchange: Exchange, user: User, role_id: str, instead_of: list[HeldRole]) -> None:
+        await self._parts.giving.require_role(exchange.caller, role_id, exchange.parameters["project"])
+        await self._exchange(exchange, user, role_id, instead_of)
 
-    async def _take_away(self, exchange: Exchange, held: list[HeldRole]) -> None:
-        for one in held:
-            await self._parts.bindings.delete(act_of(exchange), exchange.caller.organisation_id, one.binding_id)
+    async def _exchange(self, exchange: Exchange, user: User, role_id: str | None, instead_of: list[HeldRole]) -> None:
+        await self._parts.exchange.exchange(
+            act_of(exchange),
+            exchange.caller.organisation_id,
+            user.id,
+            role_id=role_id,
+            instead_of=[one.role_id for one in instead_of],
+            project_id=exchange.parameters["project"],
+        )
 
     async def _answer(self, exchange: Exchange, user: User) -> None:
         await show(exchange, _shown(user, await self._held(exchange, user)))

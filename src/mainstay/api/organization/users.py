@@ -15,7 +15,6 @@ from mainstay.api.organization.parts import Parts
 from mainstay.api.organization.shapes import ORGANISATION_ROLES, PAGE, ROOT, repeated, role_id_of, role_name
 from mainstay.api.routes import Route
 from mainstay.platform.identity.actions import Action
-from mainstay.platform.identity.bindings import NewBinding
 from mainstay.platform.identity.held_roles import HeldRole
 from mainstay.platform.identity.roles import OWNER
 from mainstay.platform.identity.user_filter import UserFilter
@@ -95,16 +94,17 @@ class OrganizationUserRoutes:
 
     async def _give(self, exchange: Exchange, user: User, role_id: str) -> None:
         """Bind the role if it is not; one who shall not be an owner loses that."""
-        caller = exchange.caller
-        held = await self._held(user)
-        if role_id not in [one.role_id for one in held]:
+        caller, held = exchange.caller, [one.role_id for one in await self._held(user)]
+        instead_of = [OWNER.id] if role_id != OWNER.id and OWNER.id in held else []
+        if instead_of:
+            self._parts.authority.require_owner(caller)
+        if role_id not in held:
             await self._parts.giving.require_role(caller, role_id)
-            wanted = NewBinding(principal_id=user.id, role_id=role_id)
-            await self._parts.bindings.create(act_of(exchange), caller.organisation_id, wanted)
-        for one in held:
-            if one.role_id == OWNER.id and role_id != OWNER.id:
-                self._parts.authority.require_owner(caller)
-                await self._parts.bindings.delete(act_of(exchange), caller.organisation_id, one.binding_id)
+        elif not instead_of:
+            return
+        await self._parts.exchange.exchange(
+            act_of(exchange), caller.organisation_id, user.id, role_id=role_id, instead_of=instead_of
+        )
 
     async def _delete(self, exchange: Exchange) -> None:
         query(exchange)
