@@ -161,5 +161,5 @@ class Installation:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310 - its own address
                 return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+        except (OSError, ValueError):  # nobody listens, or the address is not written yet
             return False
