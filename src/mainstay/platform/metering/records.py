@@ -1,13 +1,13 @@
 """From two journal records to one row of `usage_records`, and to what it adds to the spending of its scopes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainstay.kit.database import Database, Transaction, Value
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
 from mainstay.platform.metering.prices import PriceOf
-from mainstay.platform.metering.scope_refs import ScopeType, is_key
-from mainstay.platform.metering.spending import Amount, Spending, SpendingKey, add_up, next_revision, write_spending
+from mainstay.platform.metering.scope_refs import is_key
+from mainstay.platform.metering.spending import Amount, Payer, Spending, add_up, next_revision, write_spending
 
 STATUS_UNKNOWN = 0
 """Status of an interrupted call: the server died before it had written down what the caller saw."""
@@ -67,7 +67,8 @@ class Record:
 
     call_id: str
     row: tuple[Value, ...]
-    spending: tuple[tuple[SpendingKey, Amount], ...]
+    payer: Payer
+    amount: Amount
 
 
 async def insert_usage(database: Database, records: Sequence[Record]) -> Spending:
@@ -81,8 +82,9 @@ async def insert_usage(database: Database, records: Sequence[Record]) -> Spendin
         known = await _known(transaction, records)
         new = [record for record in records if record.call_id not in known]
         await transaction.execute_many(_INSERT, [record.row for record in new])
-        await write_spending(transaction, add_up(record.spending for record in new), revision)
-    return add_up(record.spending for record in records)
+        added = add_up((record.payer, record.amount) for record in new)
+        await write_spending(transaction, added, revision)
+    return added if len(new) == len(records) else add_up((record.payer, record.amount) for record in records)
 
 
 async def _known(transaction: Transaction, records: Sequence[Record]) -> set[str]:
@@ -136,24 +138,17 @@ def usage_record(start: CallStart, end: CallEnd | None, price_of: PriceOf) -> Re
             currency,
             start.principal_id,
         ),
-        spending=tuple(
-            (SpendingKey(start.organisation_id, scope_type, scope_id, started_at_ms // DAY_MS, currency or ""), amount)
-            for scope_type, scope_id in _scopes(start)
+        payer=Payer(
+            start.organisation_id,
+            start.project_id,
+            start.key_id if is_key(start.key_id) else "",
+            start.principal_id,
+            start.group_ids,
+            started_at_ms // DAY_MS,
+            currency or "",
         ),
+        amount=amount,
     )
-
-
-def _scopes(start: CallStart) -> Iterator[tuple[ScopeType, str]]:
-    """Whose budgets the call counts against."""
-    yield ScopeType.ORGANISATION, start.organisation_id
-    if is_key(start.key_id):
-        yield ScopeType.KEY, start.key_id
-    if start.project_id:
-        yield ScopeType.PROJECT, start.project_id
-    if start.principal_id is not None:
-        yield ScopeType.USER, start.principal_id
-    for group_id in start.group_ids:
-        yield ScopeType.GROUP, group_id
 
 
 def _cost(start: CallStart, end: CallEnd, price_of: PriceOf) -> tuple[int | None, str | None]:

@@ -1,10 +1,12 @@
 """What every scope has used, day by day: sums that are kept beside the usage records, in the same transaction."""
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 from mainstay.kit.database import Transaction
 from mainstay.platform.metering.scope_refs import ScopeType
+
+K = TypeVar("K")
 
 REVISION = "spending"
 """The counter that each transaction with new spending raises. Its row stays locked until the commit, so that
@@ -47,17 +49,50 @@ _ADD = (
 )
 
 
-def add_up(parts: Iterable[Iterable[tuple[SpendingKey, Amount]]]) -> Spending:
+class Payer(NamedTuple):
+    """Everyone that one call counts for. Most calls of a batch have the same, so they are added up before they are
+    taken apart.
+    """
+
+    organisation_id: str
+    project_id: str
+    key_id: str
+    """Empty where the credential is no key."""
+    principal_id: str | None
+    group_ids: tuple[str, ...]
+    day: int
+    currency: str
+
+    def keys(self) -> Iterator[SpendingKey]:
+        """Yield the sums that the call is part of."""
+        yield self._key(ScopeType.ORGANISATION, self.organisation_id)
+        if self.key_id:
+            yield self._key(ScopeType.KEY, self.key_id)
+        if self.project_id:
+            yield self._key(ScopeType.PROJECT, self.project_id)
+        if self.principal_id is not None:
+            yield self._key(ScopeType.USER, self.principal_id)
+        for group_id in self.group_ids:
+            yield self._key(ScopeType.GROUP, group_id)
+
+    def _key(self, scope_type: ScopeType, scope_id: str) -> SpendingKey:
+        return SpendingKey(self.organisation_id, scope_type, scope_id, self.day, self.currency)
+
+
+def add_up(calls: Iterable[tuple[Payer, Amount]]) -> Spending:
     """Return the sums of calls."""
-    sums: dict[SpendingKey, Amount] = {}
-    for part in parts:
-        for key, (calls, tokens, cost_nano) in part:
-            found = sums.get(key)
-            sums[key] = (
-                Amount(calls, tokens, cost_nano)
-                if found is None
-                else Amount(found.calls + calls, found.tokens + tokens, found.cost_nano + cost_nano)
-            )
+    return _summed((key, amount) for payer, amount in _summed(calls).items() for key in payer.keys())
+
+
+def _summed(amounts: Iterable[tuple[K, Amount]]) -> dict[K, Amount]:
+    sums: dict[K, Amount] = {}
+    for key, amount in amounts:
+        found = sums.get(key)
+        sums[key] = (
+            amount
+            if found is None
+            else Amount(found.calls + amount.calls, found.tokens + amount.tokens, found.cost_nano + amount.cost_nano)
+        )
     return sums
 
 
