@@ -45,12 +45,15 @@ class Browsers:
         strict = ((b"strict-transport-security", b"max-age=%d" % _YEAR_SECONDS),) if is_secure else ()
         varying = ((b"vary", b"origin"),) if self._allowed else ()
         self._data_headers: tuple[Header, ...] = (*_BASE, *_OF_DATA, *strict, *varying)
+        self._program_headers: tuple[Header, ...] = (*_BASE[:1], *strict, *varying)
         self.page_headers: tuple[Header, ...] = (*_BASE, *_OF_PAGES, *strict)
         """For exchanges that answer with a page."""
 
     def headers(self, exchange: Exchange) -> tuple[Header, ...]:
         """Return what every response says besides its own headers."""
         origin = exchange.headers.get(b"origin")
+        if origin is None and exchange.method == "POST":
+            return self._program_headers  # browsers always say where a POST comes from
         if origin is None or origin not in self._allowed or exchange.path.startswith("/auth"):
             return self._data_headers
         return (

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from mainstay.api.app import DRAIN
+from mainstay.api.exchange import TASK
 from mainstay.api.response_cycle import ResponseCycle
 
 HEADERS_LIMIT_BYTES = 64 * 1024
@@ -217,6 +218,7 @@ class HttpProtocol(HttpToolsProtocol):
         cycle.__class__ = ResponseCycle
         # The base keeps its tasks in one set for the server; the connection must know its own.
         task = self._task = self.loop.create_task(cycle.run_asgi(app))
+        cycle.scope[TASK] = task  # type: ignore[literal-required] # the task has not begun yet
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

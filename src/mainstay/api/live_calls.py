@@ -5,7 +5,7 @@ each caller is looked at again; what he may not have any more ends with an error
 """
 
 import asyncio
-from dataclasses import dataclass
+from typing import Any
 
 from mainstay.api.authentication import Authentication
 from mainstay.api.exchange import Exchange
@@ -22,11 +22,7 @@ _SPACING_SECONDS = 0.2
 _CALLS_PER_TURN = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Live:
-    task: "asyncio.Task[object]"
-    action: Action
-    resource: Resource | None
+_Live = tuple["asyncio.Task[Any]", Action, Resource | None]  # Any: what the task returns is nobody's concern
 
 
 class LiveCalls:
@@ -47,9 +43,9 @@ class LiveCalls:
 
     def enter(self, exchange: Exchange, action: Action, resource: Resource | None) -> None:
         """Note that the present task answers the request."""
-        task = asyncio.current_task()
+        task = exchange.task or asyncio.current_task()
         if task is not None:
-            self._open[exchange] = _Live(task, action, resource)
+            self._open[exchange] = (task, action, resource)
 
     def leave(self, exchange: Exchange) -> None:
         """Note that the request is answered."""
@@ -74,25 +70,25 @@ class LiveCalls:
     async def check(self) -> None:
         """End every request whose caller may not have it any more."""
         known: dict[tuple[int, Action, Resource | None], MainstayError | None] = {}
-        for number, (exchange, live) in enumerate(list(self._open.items())):
-            same = (id(exchange.caller), live.action, live.resource)
+        for number, (exchange, (task, action, resource)) in enumerate(list(self._open.items())):
+            same = (id(exchange.caller), action, resource)
             if same not in known:
-                known[same] = self._refusal(exchange, live)
+                known[same] = self._refusal(exchange, action, resource)
             refusal = known[same]
             if refusal is not None and exchange in self._open:
                 exchange.ending = refusal
-                live.task.cancel(ENDED)
+                task.cancel(ENDED)
             if number % _CALLS_PER_TURN == _CALLS_PER_TURN - 1:
                 await asyncio.sleep(0)
 
-    def _refusal(self, exchange: Exchange, live: _Live) -> MainstayError | None:
+    def _refusal(self, exchange: Exchange, action: Action, resource: Resource | None) -> MainstayError | None:
         caller = self._authentication.current(exchange.caller)
         if caller is None or not self._authority.is_valid(caller):
             return UnauthenticatedError(
                 "The credential of this request has expired, was revoked, or its owner was deactivated."
             )
         try:
-            self._authority.authorize(caller, live.action, live.resource)
+            self._authority.authorize(caller, action, resource)
         except MainstayError as error:
             return error
         return None

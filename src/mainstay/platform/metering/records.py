@@ -179,7 +179,7 @@ def _count(value: float) -> int:
 
 
 def _tokens(value: int) -> int:
-    return min(max(value, 0), _TOKENS_MAX)
+    return value if 0 <= value <= _TOKENS_MAX else min(max(value, 0), _TOKENS_MAX)
 
 
 def _milliseconds(value: float | None) -> int | None:

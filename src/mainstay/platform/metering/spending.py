@@ -63,7 +63,7 @@ class Payer(NamedTuple):
     day: int
     currency: str
 
-    def keys(self) -> Iterator[SpendingKey]:
+    def sums(self) -> Iterator[SpendingKey]:
         """Yield the sums that the call is part of."""
         yield self._key(ScopeType.ORGANISATION, self.organisation_id)
         if self.key_id:
@@ -81,7 +81,7 @@ class Payer(NamedTuple):
 
 def add_up(calls: Iterable[tuple[Payer, Amount]]) -> Spending:
     """Return the sums of calls."""
-    return _summed((key, amount) for payer, amount in _summed(calls).items() for key in payer.keys())
+    return _summed((key, amount) for payer, amount in _summed(calls).items() for key in payer.sums())
 
 
 def _summed(amounts: Iterable[tuple[K, Amount]]) -> dict[K, Amount]:
