@@ -268,6 +268,19 @@ def test_an_owners_address_is_not_the_directorys_to_change(http, server):
     )
 
 
+def test_a_deactivated_owners_address_is_not_the_directorys_to_change(http, server):
+    for name in ("owner@example.com", "second@example.com"):
+        make_owner(server, made(http, "/Users", user(name, emails=[{"value": name}]))["id"])
+    (owner,) = found(http, "/Users", filter='userName eq "owner@example.com"')
+    path = f"/Users/{owner['id']}"
+    leave = {"op": "replace", "path": "active", "value": False}
+    thief = {"op": "replace", "path": "emails", "value": [{"value": "thief@example.com"}]}
+    assert http.patch(path, json=patch(leave)).status_code == 200
+    refused(http.patch(path, json=patch(thief)), 409, "mutability")
+    refused(http.patch(path, json=patch(thief, {**leave, "value": True})), 409, "mutability")
+    assert server.fetch("SELECT email FROM users WHERE principal_id = :id", id=owner["id"]) == [("owner@example.com",)]
+
+
 def test_a_directory_finds_and_takes_over_a_user_that_was_made_here(http, server):
     user_id = make_local(server)
     refused(http.post("/Users", json=user("Local@Example.com")), 409, "uniqueness")

@@ -8,14 +8,15 @@ from mainstay.kit.errors import ConflictError
 from mainstay.platform.identity.roles import OWNER
 
 # Groups in groups included; UNION ends even where there were a circle.
-_ACTIVE_OWNERS = (
+_OWNERS = (
     "WITH RECURSIVE holders (id) AS ("
     "SELECT principal_id FROM role_bindings WHERE organisation_id = :organisation_id AND scope_type = 'organisation' "
     "AND scope_id = :organisation_id AND role_id = :role_id AND (expires_at_ms IS NULL OR expires_at_ms > :now_ms) "
     "UNION SELECT members.member_id FROM group_members members JOIN holders ON members.group_id = holders.id) "
     "SELECT principals.id FROM principals JOIN holders ON holders.id = principals.id "
-    "WHERE principals.type = 'user' AND principals.status = 'active'"
+    "WHERE principals.type = 'user'"
 )
+_ACTIVE = " AND principals.status = 'active'"
 
 
 async def lock_organisation(transaction: Transaction, organisation_id: str) -> None:
@@ -25,8 +26,17 @@ async def lock_organisation(transaction: Transaction, organisation_id: str) -> N
 
 async def active_owners(transaction: Transaction, organisation_id: str, now_ms: int) -> frozenset[str]:
     """Return the ids of the active users who own the organisation, by themselves or through groups."""
+    return await _owners(transaction, _OWNERS + _ACTIVE, organisation_id, now_ms)
+
+
+async def all_owners(transaction: Transaction, organisation_id: str, now_ms: int) -> frozenset[str]:
+    """Return the ids of the users who own the organisation; those, too, who would if they were active again."""
+    return await _owners(transaction, _OWNERS, organisation_id, now_ms)
+
+
+async def _owners(transaction: Transaction, statement: str, organisation_id: str, now_ms: int) -> frozenset[str]:
     values: dict[str, Value] = {"organisation_id": organisation_id, "role_id": OWNER.id, "now_ms": now_ms}
-    return frozenset(str(id_) for (id_,) in await transaction.fetch(_ACTIVE_OWNERS, values))
+    return frozenset(str(id_) for (id_,) in await transaction.fetch(statement, values))
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from mainstay.platform.audit.events import Act, Event, Target
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.change_feed import Change, ChangeKind
 from mainstay.platform.identity.names import clean_id
-from mainstay.platform.identity.owners import active_owners, keeping_an_owner
+from mainstay.platform.identity.owners import all_owners, keeping_an_owner
 from mainstay.platform.identity.principals import (
     PrincipalType,
     delete_principal,
@@ -203,8 +203,11 @@ class ScimUsers:
         return changes
 
     async def _require_no_owner(self, transaction: Transaction, values: dict[str, Value]) -> None:
-        """Whoever can write an owner's address could become the owner by signing in with it."""
-        if values["id"] in await active_owners(transaction, str(values["organisation_id"]), int(values["now_ms"] or 0)):
+        """Whoever can write an owner's address could become the owner by signing in with it.
+
+        Also of one who is deactivated: a directory can bring him back.
+        """
+        if values["id"] in await all_owners(transaction, str(values["organisation_id"]), int(values["now_ms"] or 0)):
             raise ConflictError(
                 "This user is an owner, whose address a directory may not change; change it in Mainstay.",
                 code="mutability",
