@@ -198,7 +198,7 @@ class Site:
     def streaming(self, **request: Any) -> tuple["asyncio.Task[Answer]", Answer]:
         """Begin a model call that never ends by itself."""
         answer = Answer()
-        asking = self.ask("POST", "/v1/chat/completions", json_body={}, answer=answer, **request)
+        asking = self.ask("POST", "/v1/chat/completions", answer=answer, **{"json_body": {}, **request})
         return asyncio.get_running_loop().create_task(asking), answer
 
 
@@ -284,6 +284,7 @@ def _probes(site: Site, dialect: Dialect) -> list[Route]:
         await exchange.respond(200, json.dumps({"who": exchange.caller.principal_id}).encode())
 
     async def stream(exchange: Exchange) -> None:
+        exchange.deployment = json.loads(await exchange.read_body()).get("model", "")
         await exchange.start_events()
         await exchange.send_events([b"{}"])
         site.is_streaming.set()

@@ -9,7 +9,7 @@ from tests.platform.identity.signing_in import LIFETIMES, ORGANISATION
 
 from mainstay.kit.database import Database
 from mainstay.platform.audit.events import SYSTEM
-from mainstay.platform.identity.keys import NewKey
+from mainstay.platform.identity.key_wishes import KeyChanges, NewKey
 
 
 @pytest.fixture
@@ -112,6 +112,38 @@ async def test_a_stream_ends_when_the_role_that_allowed_it_is_taken(site: Site):
     await site.directory.reload()
     await site.live_calls.check()
     assert '"permission_denied"' in await ended(task, answer)
+
+
+async def test_a_stream_ends_when_its_deployment_is_allowed_no_more_and_others_do_not(site: Site):
+    headers = await site.key()
+    task, answer = await begin(site, headers=headers, json_body={"model": "gpt-4o"})
+    other, _ = await begin(site, headers=headers, json_body={"model": "chat"})
+    await look(site)
+    assert not task.done()
+    async with site.door.database.transaction() as transaction:
+        await transaction.execute(
+            "INSERT INTO policies (id, organisation_id, scope_type, scope_id, key, value, is_locked, created_at_ms, "
+            "updated_at_ms, version) VALUES ('policy_1', :id, 'organisation', :id, 'deployments.allowed', "
+            "'[\"chat\"]', FALSE, 1, 1, 1)",
+            {"id": ORGANISATION},
+        )
+    await site.directory.reload()
+    await look(site)
+    assert '"permission_denied"' in await ended(task, answer)
+    assert not other.done()
+    await end(other)
+
+
+@pytest.mark.parametrize(
+    "changes", [KeyChanges(deployments=["chat"]), KeyChanges(networks=["10.0.0.0/8"])], ids=["deployments", "networks"]
+)
+async def test_a_stream_ends_when_its_key_is_limited_to_others(site: Site, changes: KeyChanges):
+    key, secret = await site.keys.create(SYSTEM, NewKey("streams"))
+    await site.refresh()
+    task, answer = await begin(site, headers={"api-key": secret}, json_body={"model": "gpt-4o"})
+    await site.keys.update(SYSTEM, ORGANISATION, key.id, changes)
+    await look(site)
+    assert '"type":"permission_error"' in await ended(task, answer)
 
 
 async def test_a_suspended_organisations_streams_end_and_the_operators_does_not(site: Site):

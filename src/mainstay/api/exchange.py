@@ -52,6 +52,7 @@ class Exchange:
         "before_success",
         "began",
         "caller",
+        "deployment",
         "dialect",
         "edge_headers",
         "ending",
@@ -81,6 +82,8 @@ class Exchange:
         """Where the request came from."""
         self.task: asyncio.Task[Any] | None = scope.get(TASK)  # Any: what it returns is nobody's concern
         self.parameters: Mapping[str, str] = {}
+        self.deployment = ""
+        """The deployment that is called, by the name that permissions are given for; empty where none is."""
         self.began = time.monotonic()
         self.request_id = ""
         self.status = 0

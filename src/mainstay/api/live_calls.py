@@ -9,9 +9,10 @@ from typing import Any
 
 from mainstay.api.authentication import Authentication
 from mainstay.api.exchange import Exchange
-from mainstay.kit.errors import MainstayError, UnauthenticatedError
+from mainstay.kit.errors import MainstayError, PermissionDeniedError, UnauthenticatedError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.authorize import Authority, Resource
+from mainstay.platform.identity.caller import is_allowed_from
 
 ENDED = "mainstay.ended"
 """The message of the cancellation that ends a request; `exchange.ending` says why."""
@@ -69,9 +70,9 @@ class LiveCalls:
 
     async def check(self) -> None:
         """End every request whose caller may not have it any more."""
-        known: dict[tuple[int, Action, Resource | None], MainstayError | None] = {}
+        known: dict[tuple[int, Action, Resource | None, str, str], MainstayError | None] = {}
         for number, (exchange, (task, action, resource)) in enumerate(list(self._open.items())):
-            same = (id(exchange.caller), action, resource)
+            same = (id(exchange.caller), action, resource, exchange.deployment, exchange.address)
             if same not in known:
                 known[same] = self._refusal(exchange, action, resource)
             refusal = known[same]
@@ -87,8 +88,14 @@ class LiveCalls:
             return UnauthenticatedError(
                 "The credential of this request has expired, was revoked, or its owner was deactivated."
             )
+        if not is_allowed_from(caller, exchange.address):
+            return PermissionDeniedError(
+                "This key may not be used from here any more; its networks are limited.", code="address_not_allowed"
+            )
         try:
             self._authority.authorize(caller, action, resource)
         except MainstayError as error:
             return error
+        if exchange.deployment and not self._authority.may_use(caller, exchange.deployment):
+            return PermissionDeniedError(f"This credential may not call '{exchange.deployment[:100]}' any more.")
         return None

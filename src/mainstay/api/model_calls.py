@@ -30,6 +30,7 @@ class ModelCalls:
                     deployment=exchange.parameters.get("deployment"),
                 )
             )
+            exchange.deployment = call.name
             if call.request.is_stream:
                 await self._stream(exchange, call)
             else:

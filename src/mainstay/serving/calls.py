@@ -39,11 +39,12 @@ class Incoming:
 
 @dataclass(slots=True)
 class Call:
-    """A call that is understood: which deployment is to answer what."""
+    """A call that is understood: which deployment is to answer what. `name` is what the caller calls it."""
 
     caller: Caller
     deployment: Deployment
     request: Request
+    name: str
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class Calls:
         if not self._authority.may_use(incoming.caller, name):
             # The same answer as for a name that does not exist: nobody can probe for what he may not use.
             raise unknown_deployment(name)
-        return Call(incoming.caller, self._router.resolve(name, incoming.caller.organisation_id), request)
+        return Call(incoming.caller, self._router.resolve(name, incoming.caller.organisation_id), request, name)
 
     async def answer(self, call: Call) -> ServedAnswer:
         """Answer in one piece."""
