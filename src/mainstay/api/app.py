@@ -81,10 +81,18 @@ class App:
         if route.action is Action.PUBLIC:
             await route.handler(exchange)
             return
-        resource = await self._admit(exchange, route)
-        if not _may_be_ended(route):
-            await route.handler(exchange)
-            return
+        try:
+            resource = await self._admit(exchange, route)
+            if _may_be_ended(route):
+                await self._handle_live(exchange, route, resource)
+            else:
+                await route.handler(exchange)
+        except PermissionDeniedError as error:
+            if hasattr(exchange, "caller") and not error.is_noted:
+                self._edge.on_denied(exchange, route, error)
+            raise
+
+    async def _handle_live(self, exchange: Exchange, route: Route, resource: Resource | None) -> None:
         live_calls = self._edge.live_calls
         live_calls.enter(exchange, route.action, resource)
         try:
@@ -95,20 +103,15 @@ class App:
     async def _admit(self, exchange: Exchange, route: Route) -> Resource | None:
         """Know the caller and authorise; return what is acted on."""
         edge = self._edge
-        try:
-            caller = edge.authentication.find(exchange)
-            if caller is None:
-                caller = await edge.authentication.verify(exchange)
-            exchange.caller = caller
-            organisation = exchange.headers.get(ORGANISATION_HEADER)
-            if organisation is not None:
-                exchange.caller = edge.organisations.enter(caller, organisation)
-            resource = _resource(route, exchange)
-            edge.authority.authorize(exchange.caller, route.action, resource)
-        except PermissionDeniedError as error:
-            if hasattr(exchange, "caller"):
-                edge.on_denied(exchange, route, error)
-            raise
+        caller = edge.authentication.find(exchange)
+        if caller is None:
+            caller = await edge.authentication.verify(exchange)
+        exchange.caller = caller
+        organisation = exchange.headers.get(ORGANISATION_HEADER)
+        if organisation is not None:
+            exchange.caller = edge.organisations.enter(caller, organisation)
+        resource = _resource(route, exchange)
+        edge.authority.authorize(exchange.caller, route.action, resource)
         return resource
 
     async def _cancelled(self, exchange: Exchange, cancelled: asyncio.CancelledError) -> None:

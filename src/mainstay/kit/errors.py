@@ -70,6 +70,8 @@ class PermissionDeniedError(MainstayError):
     status = 403
     code = "permission_denied"
     type = "permission_error"
+    is_noted = False
+    """Whether the audit log tells of it already, by an event of its own."""
 
 
 class NotFoundError(MainstayError):

@@ -225,6 +225,7 @@ async def test_a_password_is_set_after_a_link_and_changed_with_the_present_one(s
         body = {"new_password": NEW} | ({} if current is None else {"current_password": current})
         answer = await site.ask("PUT", "/auth/password", cookie=cookie, headers=OWN_PAGE, json_body=body)
         assert answer.status == status
+    assert site.denied == [], "a wrong password is in the audit log as such, and not a second time as a denial"
     assert (await sign_in(site, NEW)).status == 201
 
 
@@ -234,3 +235,4 @@ async def test_keys_manage_no_sign_ins(site: Site):
         for method, path in (("GET", "/auth/sessions"), ("DELETE", "/auth/sessions"), ("PUT", "/auth/password")):
             answer = await site.ask(method, path, headers=headers, json_body={"new_password": NEW})
             assert answer.status == 403
+            assert site.denied.pop()[1] == path

@@ -242,7 +242,9 @@ class PasswordSignIn:
             return
         if is_open:
             await self._note_failure(organisation_id, principal_id, act.origin, is_locked=locks_at_failure)
-        raise PermissionDeniedError("The present password is wrong, or wrong ones were given too often.")
+        refusal = PermissionDeniedError("The present password is wrong, or wrong ones were given too often.")
+        refusal.is_noted = is_open
+        raise refusal
 
     async def _is_fresh_link(self, organisation_id: str, session_id: str) -> bool:
         session = await self._sessions.get(organisation_id, session_id)
