@@ -20,6 +20,8 @@ from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.authorize import SOMEWHERE, Authority, Resource
 
 _LOG = logging.getLogger("mainstay.api")
+_STRANGERS_BODY_BYTES = 128 * 1024
+"""What is read of someone who is not known: more than any form of ours has."""
 DRAIN = "mainstay.drain"
 """The message of the cancellation that ends what is still open when the grace period is over."""
 
@@ -79,6 +81,7 @@ class App:
         route, exchange.parameters = self._router.find(exchange.method, exchange.path, raw_path)
         exchange.dialect = route.dialect
         if route.action is Action.PUBLIC:
+            exchange.limit_body(_STRANGERS_BODY_BYTES)
             await route.handler(exchange)
             return
         try:

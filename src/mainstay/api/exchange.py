@@ -117,6 +117,10 @@ class Exchange:
         except ValueError:
             raise InvalidRequestError("The query string cannot be read.", code="invalid_query") from None
 
+    def limit_body(self, size_bytes: int) -> None:
+        """Read no more than this of the body."""
+        self._body_limit = min(self._body_limit, size_bytes)
+
     async def read_body(self) -> bytes:
         """The whole body. Raises BodyTooLargeError as soon as it is known to be over the limit."""
         if self.kept_body is not None:

@@ -229,6 +229,13 @@ async def test_a_password_is_set_after_a_link_and_changed_with_the_present_one(s
     assert (await sign_in(site, NEW)).status == 201
 
 
+async def test_strangers_cannot_fill_the_memory_with_bodies(site: Site):
+    for path in ("/auth/password", "/auth/link"):
+        answer = await site.ask("POST", path, json_body={"email": "x" * 200_000})
+        assert (answer.status, answer.json["error"]["code"]) == (413, "request_too_large")
+    assert (await site.ask("POST", "/v1/embeddings", headers=await site.key(), json_body="x" * 200_000)).status == 200
+
+
 async def test_keys_manage_no_sign_ins(site: Site):
     who = await site.user(role="role_owner")
     for headers in (await site.key(principal_id=who, scopes=["admin"]), await site.key(scopes=["admin"])):
