@@ -16,7 +16,7 @@ from mainstay.platform.identity.domains import Domains
 from mainstay.platform.identity.identities import Identities
 from mainstay.platform.identity.identity_providers import IdentityProviders
 from mainstay.platform.identity.oidc.accounts import Accounts
-from mainstay.platform.identity.oidc.attempts import Attempts
+from mainstay.platform.identity.oidc.attempts import KEPT_SECONDS, OPEN_PER_ADDRESS, Attempts
 from mainstay.platform.identity.oidc.code_flow import CodeFlow
 from mainstay.platform.identity.oidc.discovery import Discovery
 from mainstay.platform.identity.oidc.provider_calls import ProviderCalls
@@ -103,10 +103,11 @@ def _build_parts(settings: Settings, ground: Ground, *, sealer: Sealer, outbound
     throttle = Throttle(
         clock, failures=settings.sign_in.attempts_per_address / settings.server.workers, seconds=seconds
     )
+    starts = Throttle(clock, failures=OPEN_PER_ADDRESS / settings.server.workers, seconds=KEPT_SECONDS)
     return _Parts(
         accounts=Accounts(Users(database, acts, clock), ground.authority, clock),
         discovery=Discovery(outbound, clock),
         registry=Registry(database),
-        rules=ProviderRules(ground.authority.policies, throttle),
+        rules=ProviderRules(ground.authority.policies, throttle, starts),
         providers=IdentityProviders(database, acts, clock, sealer),
     )

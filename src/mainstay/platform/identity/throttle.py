@@ -1,4 +1,4 @@
-"""Slows guessing down, by where it comes from. Bounded in memory, whoever knocks."""
+"""Slows guessing and flooding down, by where they come from. Bounded in memory, whoever knocks."""
 
 import ipaddress
 from collections import OrderedDict
@@ -32,7 +32,8 @@ class Throttle:
         if left < 1:
             wait = (1 - left) / self._per_second
             raise RateLimitedError(
-                "Too many sign-ins have failed from this address; wait before the next.", retry_after_seconds=wait
+                "Too many sign-ins have failed or were left open from this address; wait before the next.",
+                retry_after_seconds=wait,
             )
 
     def note_failure(self, address: str) -> None:

@@ -146,7 +146,9 @@ async def build_house(database: Database, clock: StandingClock) -> House:
     providers = IdentityProviders(database, acts, clock, sealer)
     users = Users(database, acts, clock)
     accounts = Accounts(users, authority, clock)
-    rules = ProviderRules(authority.policies, Throttle(clock, failures=20, seconds=900))
+    rules = ProviderRules(
+        authority.policies, Throttle(clock, failures=20, seconds=900), Throttle(clock, failures=50, seconds=600)
+    )
     lifetimes = Lifetimes(idle_seconds=3600, max_seconds=86_400)
     sessions = Sessions(database, acts, clock, secrets=SessionSecrets(b"p" * 32), lifetimes=lifetimes)
     flow = CodeFlow(

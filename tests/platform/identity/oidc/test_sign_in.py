@@ -136,6 +136,18 @@ async def test_an_answer_for_one_provider_is_no_good_for_another(house, mock):
     assert await house.count("sessions") == 0
 
 
+async def test_an_address_that_begins_very_many_waits_and_others_do_not(house, mock):
+    provider = await house.add_provider(mock.issuer)
+    for _ in range(50):
+        await house.start(provider)
+    with pytest.raises(RateLimitedError):
+        await house.start(provider)
+    assert await house.count("sign_in_attempts") == 50
+    await house.sign_in.start(provider.id, "/after", Origin(address="203.0.113.77"))
+    house.clock.now += 60
+    await house.start(provider)
+
+
 async def test_an_address_that_fails_too_often_waits(house, mock):
     provider = await house.add_provider(mock.issuer)
     for _ in range(20):

@@ -15,6 +15,8 @@ from mainstay.platform.identity.oidc.errors import SignInBrokenError
 KEPT_SECONDS = 600
 OPEN_MAX = 20_000
 """Of one organisation at a time, so that strangers cannot fill the database."""
+OPEN_PER_ADDRESS = 1000
+"""Of one address in the time that they are kept, so that one stranger cannot shut everybody out."""
 
 _SECRET_LENGTH_MAX = 200
 

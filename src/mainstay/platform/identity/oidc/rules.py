@@ -1,4 +1,4 @@
-"""What policies, and the guard against guessing, say of sign-ins with identity providers."""
+"""What policies, and the guards against guessing and flooding, say of sign-ins with identity providers."""
 
 from mainstay.platform.audit.events import Origin
 from mainstay.platform.identity.policies import PROVIDERS_ALLOWED, SESSIONS_MAX_HOURS, Policies, Subject
@@ -9,9 +9,11 @@ from mainstay.platform.identity.throttle import Throttle
 class ProviderRules:
     """Asked before and during a sign-in."""
 
-    def __init__(self, policies: Policies, throttle: Throttle) -> None:
+    def __init__(self, policies: Policies, throttle: Throttle, starts: Throttle) -> None:
+        """`throttle` counts sign-ins that failed, `starts` those that were begun."""
         self._policies = policies
         self._throttle = throttle
+        self._starts = starts
 
     def allows(self, provider: IdentityProvider, principal_id: str | None) -> bool:
         """Whether someone may sign in with the provider."""
@@ -27,6 +29,14 @@ class ProviderRules:
     def require_free(self, origin: Origin) -> None:
         """Raise RateLimitedError while too many sign-ins have failed from there."""
         self._throttle.require_free(origin.address or "")
+
+    def note_start(self, origin: Origin) -> None:
+        """Count a sign-in that is begun: nobody alone takes up all that may be under way.
+
+        Raises RateLimitedError.
+        """
+        self._starts.require_free(origin.address or "")
+        self._starts.note_failure(origin.address or "")
 
     def note_failure(self, origin: Origin) -> None:
         """Count a failure."""

@@ -76,6 +76,7 @@ class ProviderSignIn:
         provider = self._registry.find(provider_id)
         if provider is None:
             raise no_provider(provider_id)
+        self._rules.note_start(origin)
         return await self._flow.start(provider, return_to)
 
     async def finish(self, came_back: CameBack) -> SignedIn:
