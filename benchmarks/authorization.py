@@ -29,7 +29,8 @@ from mainstay.platform.identity.caller import Caller, Scope
 from mainstay.platform.identity.change_feed import ChangeKind
 from mainstay.platform.identity.directory import Directory
 from mainstay.platform.identity.explain import Explainer, Question
-from mainstay.platform.identity.users import UserFilter, Users
+from mainstay.platform.identity.user_filter import UserFilter
+from mainstay.platform.identity.users import Users
 from mainstay.testing.postgres import running_postgres
 
 ROUNDS = 9

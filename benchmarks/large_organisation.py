@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mainstay.kit.database import Database, Value
+from mainstay.platform.identity.names import search_text
 
 ORGANISATION, PROJECT = "org_default", "proj_default"
 _PARENTS = 50
@@ -46,8 +47,12 @@ async def fill(database: Database, size: Size) -> None:
     )
     await _insert(
         database,
-        "users (principal_id, organisation_id, email, email_normal)",
-        [(id_, ORGANISATION, f"person{n}@example.com", f"person{n}@example.com") for n, id_ in enumerate(users)],
+        "users (principal_id, organisation_id, email, email_normal, search_text)",
+        [
+            (id_, ORGANISATION, mail, mail, search_text(f"Person {n}", mail))
+            for n, id_ in enumerate(users)
+            for mail in [f"person{n}@example.com"]
+        ],
     )
     await _insert(
         database,

@@ -25,8 +25,8 @@ def make_local(server, email="local@example.com", name="Local User"):
         name=name,
     )
     server.execute(
-        "INSERT INTO users (principal_id, organisation_id, email, email_normal) "
-        "VALUES (:id, 'org_default', :email, :email)",
+        "INSERT INTO users (principal_id, organisation_id, email, email_normal, search_text) "
+        "VALUES (:id, 'org_default', :email, :email, :email)",
         id=id_,
         email=email,
     )

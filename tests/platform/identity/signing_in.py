@@ -81,8 +81,8 @@ class Door:
                 values,
             )
             await transaction.execute(
-                "INSERT INTO users (principal_id, organisation_id, email, email_normal, password_hash) "
-                "VALUES (:id, :organisation_id, :email, :email, :hash)",
+                "INSERT INTO users (principal_id, organisation_id, email, email_normal, search_text, password_hash) "
+                "VALUES (:id, :organisation_id, :email, :email, :email, :hash)",
                 values,
             )
         return id_

@@ -241,3 +241,23 @@ async def test_pages_and_filters_find_each_user_once(users: Users) -> None:
     assert await listed(search="ser2@") == [made[2].id]
     assert await listed(search="%") == [made[3].id]
     assert await listed(search="' OR 1=1 --") == []
+
+
+async def test_search_folds_every_alphabet_and_follows_changes(users: Users) -> None:
+    zoe = await _made(users, "zoe@example.com")
+    await users.update(SYSTEM, HERE, zoe.id, UserChanges(name="ZOË Straße"))
+
+    async def found(text: str) -> bool:
+        return bool((await users.list(HERE, PageRequest(), UserFilter(search=text))).items)
+
+    assert [await found(text) for text in ("zoë", "STRASSE", "Zoe@")] == [True, True, True]
+    await users.update(SYSTEM, HERE, zoe.id, UserChanges(name="Ann", email="ann@example.com"))
+    assert [await found(text) for text in ("zoë", "zoe@", "ANN@")] == [False, False, True]
+
+
+async def test_name_that_grows_when_folded_is_kept(users: Users) -> None:
+    grown = await _made(users, "long@example.com")
+    name = "".join(chr(0xFDFA if number % 2 else 0x4E00 + 37 * number) for number in range(200))
+    await users.update(SYSTEM, HERE, grown.id, UserChanges(name=name))
+    page = await users.list(HERE, PageRequest(), UserFilter(search=name[:1]))
+    assert [user.id for user in page.items] == [grown.id]

@@ -40,7 +40,7 @@ def _create_principals() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("principals_by_name", "principals", ["organisation_id", "type", "name"])
-    op.create_index("principals_by_organisation", "principals", ["organisation_id", "type", "id", "name"])
+    op.create_index("principals_by_organisation", "principals", ["organisation_id", "type", "id"])
 
 
 def _create_users() -> None:
@@ -50,6 +50,7 @@ def _create_users() -> None:
         sa.Column("organisation_id", sa.Text, nullable=False),
         sa.Column("email", sa.Text, nullable=False),
         sa.Column("email_normal", sa.Text, nullable=False),
+        sa.Column("search_text", sa.Text, nullable=False),
         sa.Column("user_name", sa.Text),
         sa.Column("external_id", sa.Text),
         sa.Column("attributes", sa.Text, server_default="{}", nullable=False),
@@ -61,7 +62,7 @@ def _create_users() -> None:
         sa.PrimaryKeyConstraint("principal_id"),
     )
     op.create_index("users_by_any_email", "users", ["email_normal"])
-    op.create_index("users_by_id", "users", ["organisation_id", "principal_id", "email_normal"])
+    op.create_index("users_by_id", "users", ["organisation_id", "principal_id", "search_text"])
     op.create_index("users_by_email", "users", ["organisation_id", "email_normal"], unique=True)
     op.create_index("users_by_external_id", "users", ["organisation_id", "external_id"])
     op.create_index("users_by_user_name", "users", ["organisation_id", "user_name"], unique=True)

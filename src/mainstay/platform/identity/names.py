@@ -56,6 +56,14 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).casefold()
 
 
+def search_text(name: str, email: str) -> str:
+    """Return what a search for a user looks in: both, folded, on lines of their own.
+
+    Short enough for an index: folding makes up to 18 letters of one, which is cut off.
+    """
+    return f"{folded(name)[:NAME_LENGTH_MAX]}\n{folded(email)}"
+
+
 def is_printable(text: str) -> bool:
     """Whether the text has no control characters, lone surrogates, line separators or turns of direction."""
     return not any(letter in _DIRECTION or unicodedata.category(letter) in _REFUSED_CATEGORIES for letter in text)

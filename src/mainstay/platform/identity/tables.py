@@ -105,7 +105,7 @@ principals = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Index("principals_by_organisation", "organisation_id", "type", "id", "name"),
+    Index("principals_by_organisation", "organisation_id", "type", "id"),
     Index("principals_by_name", "organisation_id", "type", "name"),
 )
 
@@ -115,8 +115,10 @@ users = Table(
     Column("principal_id", Text, ForeignKey("principals.id", ondelete="CASCADE"), primary_key=True),
     Column("organisation_id", Text, nullable=False),
     Column("email", Text, nullable=False),
-    # Case-folded NFKC: what must be unique and what is searched.
+    # Case-folded NFKC: what must be unique.
     Column("email_normal", Text, nullable=False),
+    # Name and address in one, as `names.search_text` makes it.
+    Column("search_text", Text, nullable=False),
     # As the organisation's directory knows the user, case-folded; unique where it is set.
     Column("user_name", Text),
     Column("external_id", Text),
@@ -129,7 +131,7 @@ users = Table(
     Index("users_by_email", "organisation_id", "email_normal", unique=True),
     Index("users_by_any_email", "email_normal"),
     # What is searched, in the order in which lists are cut.
-    Index("users_by_id", "organisation_id", "principal_id", "email_normal"),
+    Index("users_by_id", "organisation_id", "principal_id", "search_text"),
     Index("users_by_user_name", "organisation_id", "user_name", unique=True),
     Index("users_by_external_id", "organisation_id", "external_id"),
 )

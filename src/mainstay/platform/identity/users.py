@@ -17,7 +17,7 @@ from mainstay.platform.audit.events import Act, Event, Target
 from mainstay.platform.identity.acts import Acts
 from mainstay.platform.identity.change_feed import Change, ChangeKind
 from mainstay.platform.identity.first_role import bind_first_role
-from mainstay.platform.identity.names import clean_email, clean_id, clean_name, folded
+from mainstay.platform.identity.names import clean_email, clean_id, clean_name, folded, search_text
 from mainstay.platform.identity.owners import keeping_an_owner
 from mainstay.platform.identity.principals import (
     PrincipalStatus,
@@ -40,8 +40,9 @@ _SELECT = (
     "WHERE principals.organisation_id = :organisation_id AND principals.type = 'user'"
 )
 _INSERT = (
-    "INSERT INTO users (principal_id, organisation_id, email, email_normal, user_name, external_id, attributes) "
-    "VALUES (:id, :organisation_id, :email, :email_normal, :user_name, :external_id, :attributes) "
+    "INSERT INTO users "
+    "(principal_id, organisation_id, email, email_normal, search_text, user_name, external_id, attributes) "
+    "VALUES (:id, :organisation_id, :email, :email_normal, :search_text, :user_name, :external_id, :attributes) "
     "ON CONFLICT DO NOTHING RETURNING principal_id"
 )
 
@@ -150,7 +151,7 @@ class Users:
             version=1,
         )
         values: dict[str, Value] = msgspec.structs.asdict(user)
-        values |= {"type": PrincipalType.USER.value, "email_normal": folded(email), "now_ms": now_ms}
+        values |= {"type": PrincipalType.USER.value, "now_ms": now_ms, **_searched(user)}
         await insert_principal(transaction, values | {"status": user.status.value})
         if not await transaction.fetch(_INSERT, values):
             raise _taken(email)
@@ -302,17 +303,21 @@ async def _require_free(transaction: Transaction, user: User, wanted: str, colum
 
 async def _write(transaction: Transaction, user: User) -> None:
     values: dict[str, Value] = msgspec.structs.asdict(user)
-    values |= {"email_normal": folded(user.email), "status": user.status.value}
+    values |= {"status": user.status.value, **_searched(user)}
     await transaction.execute(
         "UPDATE principals SET name = :name, status = :status, updated_at_ms = :updated_at_ms, version = :version "
         "WHERE id = :id",
         values,
     )
     await transaction.execute(
-        "UPDATE users SET email = :email, email_normal = :email_normal, user_name = :user_name, "
-        "external_id = :external_id, attributes = :attributes WHERE principal_id = :id",
+        "UPDATE users SET email = :email, email_normal = :email_normal, search_text = :search_text, "
+        "user_name = :user_name, external_id = :external_id, attributes = :attributes WHERE principal_id = :id",
         values,
     )
+
+
+def _searched(user: User) -> dict[str, Value]:
+    return {"email_normal": folded(user.email), "search_text": search_text(user.name, user.email)}
 
 
 def _action(before: User, after: User) -> str:

@@ -12,7 +12,14 @@ import msgspec
 
 from mainstay.kit.database import Dialect, Row, Value
 from mainstay.kit.errors import InvalidRequestError
-from mainstay.platform.identity.names import EMAIL_LENGTH_MAX, NAME_LENGTH_MAX, clean_email, folded, is_printable
+from mainstay.platform.identity.names import (
+    EMAIL_LENGTH_MAX,
+    NAME_LENGTH_MAX,
+    clean_email,
+    folded,
+    is_printable,
+    search_text,
+)
 from mainstay.platform.identity.principals import PrincipalStatus
 from mainstay.platform.identity.scim.errors import InvalidValueError
 from mainstay.platform.identity.scim.filters import Column, Source
@@ -124,6 +131,7 @@ def values_of(document: Json, before: ScimUser | None = None) -> dict[str, Value
         "status": (PrincipalStatus.ACTIVE if is_active else PrincipalStatus.DEACTIVATED).value,
         "email": email,
         "email_normal": folded(email),
+        "search_text": search_text(name, email),
         "user_name": folded(user_name),
         "external_id": external_id,
         "attributes": _stored(document),

@@ -32,8 +32,9 @@ from mainstay.platform.identity.scim.vocabulary import Json, Kind
 
 _SELECT = f"SELECT {USERS.columns} FROM {USERS.tables} AND p.id = :id"  # noqa: S608 - constants only
 _INSERT = (
-    "INSERT INTO users (principal_id, organisation_id, email, email_normal, user_name, external_id, attributes) "
-    "VALUES (:id, :organisation_id, :email, :email_normal, :user_name, :external_id, :attributes) "
+    "INSERT INTO users "
+    "(principal_id, organisation_id, email, email_normal, search_text, user_name, external_id, attributes) "
+    "VALUES (:id, :organisation_id, :email, :email_normal, :search_text, :user_name, :external_id, :attributes) "
     "ON CONFLICT DO NOTHING RETURNING principal_id"
 )
 _TAKEN = (
@@ -45,8 +46,8 @@ _UPDATE_PRINCIPAL = (
     "WHERE id = :id"
 )
 _UPDATE_USER = (
-    "UPDATE users SET email = :email, email_normal = :email_normal, user_name = :user_name, "
-    "external_id = :external_id, attributes = :attributes WHERE principal_id = :id"
+    "UPDATE users SET email = :email, email_normal = :email_normal, search_text = :search_text, "
+    "user_name = :user_name, external_id = :external_id, attributes = :attributes WHERE principal_id = :id"
 )
 _TOLD = ("userName", "displayName", "emails", "externalId", "active")
 """What the audit log tells the values of; of other attributes it tells that they changed."""
