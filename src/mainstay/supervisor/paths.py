@@ -69,6 +69,14 @@ def address_path(home: Path) -> Path:
     return run_directory(home) / "address"
 
 
+def write_address(home: Path, url: str) -> None:
+    """Write the address, whole or not at all: others read it as soon as it is there."""
+    path = address_path(home)
+    draft = path.with_name("address.new")
+    draft.write_text(url + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
 def _whereabouts(home: Path) -> str:
     try:
         return " at " + address_path(home).read_text("utf-8").strip()

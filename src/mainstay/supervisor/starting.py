@@ -15,7 +15,13 @@ from mainstay.settings import Settings
 from mainstay.supervisor.home import prepare_home
 from mainstay.supervisor.in_force import SettingsInForce
 from mainstay.supervisor.listening import listen
-from mainstay.supervisor.paths import address_path, claim_run_directory, control_path, prepare_run_directory
+from mainstay.supervisor.paths import (
+    address_path,
+    claim_run_directory,
+    control_path,
+    prepare_run_directory,
+    write_address,
+)
 from mainstay.supervisor.process import Supervisor, SupervisorSettings
 from mainstay.supervisor.specs import Specs
 
@@ -50,7 +56,7 @@ def _serve(settings: Settings, run_directory: Path, announce: Announce | None) -
     async def before_workers() -> None:
         if announce is not None:
             await announce(url)
-        address_path(settings.home).write_text(url + "\n", encoding="utf-8")
+        write_address(settings.home, url)
         _LOG.info("listening on %s", url)
 
     supervisor = Supervisor(

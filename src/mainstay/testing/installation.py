@@ -161,5 +161,8 @@ class Installation:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310 - its own address
                 return bool(answer.status == 200)
-        except (OSError, ValueError):  # nobody listens, or the address is not written yet
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        except OSError:  # nobody listens, or the address is not written yet
             return False
