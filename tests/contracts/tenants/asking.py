@@ -35,6 +35,10 @@ class Site:
         self._port = int(port)
         self._connection = http.client.HTTPConnection(self._host, self._port, timeout=30)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def ask(self, method: str, path: str, headers: Mapping[str, str] = {}, body: Any = None) -> Told:
         """Send a request; a body that is not bytes is sent as JSON."""
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import urllib.request
+from contextlib import closing
 
 import pytest
 from tests.contracts.tenants.asking import Site
@@ -31,9 +32,8 @@ BACKGROUND = {"audit_checkpoints", "audit_heads", "audit_webhooks", "idempotency
 
 @pytest.fixture(scope="module")
 def issuer():
-    issuer = Issuer()
-    yield issuer
-    issuer.close()
+    with closing(Issuer()) as issuer:
+        yield issuer
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,8 @@ def installation():
 
 @pytest.fixture(scope="module")
 def site(installation):
-    return Site(installation.url)
+    with closing(Site(installation.url)) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")

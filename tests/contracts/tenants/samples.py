@@ -18,7 +18,6 @@ def bodies(tenant: Tenant) -> dict[str, Any]:
     """Return the bodies by method and address; the ids in them are the tenant's."""
     ids, new = tenant.ids, f"new-{tenant.letter}"
     provider = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}
-    named = {"name": new, "project_id": ids["project"]}
     client = {"issuer": "http://127.0.0.1:9", "client_id": new, "client_secret": new}
     chat = {"model": tenant.canary, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
     root = "/admin/v1"
