@@ -61,11 +61,10 @@ def _create_users() -> None:
         sa.ForeignKeyConstraint(["principal_id"], ["principals.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("principal_id"),
     )
-    op.create_index("users_by_any_email", "users", ["email_normal"])
     op.create_index("users_by_id", "users", ["organisation_id", "principal_id", "search_text"])
-    op.create_index("users_by_email", "users", ["organisation_id", "email_normal"], unique=True)
-    op.create_index("users_by_external_id", "users", ["organisation_id", "external_id"])
-    op.create_index("users_by_user_name", "users", ["organisation_id", "user_name"], unique=True)
+    op.create_index("users_by_email", "users", ["email_normal", "organisation_id"], unique=True)
+    op.create_index("users_by_external_id", "users", ["external_id", "organisation_id"])
+    op.create_index("users_by_user_name", "users", ["user_name", "organisation_id"], unique=True)
 
 
 def _create_service_accounts() -> None:
@@ -93,7 +92,7 @@ def _create_groups() -> None:
         sa.ForeignKeyConstraint(["principal_id"], ["principals.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("principal_id"),
     )
-    op.create_index("groups_by_external_id", "groups", ["organisation_id", "external_id"])
+    op.create_index("groups_by_external_id", "groups", ["external_id", "organisation_id"])
 
 
 def _create_group_members() -> None:

@@ -128,12 +128,12 @@ users = Table(
     Column("failed_attempts", Integer, nullable=False, server_default="0"),
     Column("locked_until_ms", BigInteger),
     Column("last_active_at_ms", BigInteger),
-    Index("users_by_email", "organisation_id", "email_normal", unique=True),
-    Index("users_by_any_email", "email_normal"),
+    # What tells users apart comes first, so that PostgreSQL takes these indexes before it has statistics.
+    Index("users_by_email", "email_normal", "organisation_id", unique=True),
     # What is searched, in the order in which lists are cut.
     Index("users_by_id", "organisation_id", "principal_id", "search_text"),
-    Index("users_by_user_name", "organisation_id", "user_name", unique=True),
-    Index("users_by_external_id", "organisation_id", "external_id"),
+    Index("users_by_user_name", "user_name", "organisation_id", unique=True),
+    Index("users_by_external_id", "external_id", "organisation_id"),
 )
 
 service_accounts = Table(
@@ -154,7 +154,7 @@ groups = Table(
     # Who keeps its members: local, scim or idp.
     Column("source", Text, nullable=False),
     Column("external_id", Text),
-    Index("groups_by_external_id", "organisation_id", "external_id"),
+    Index("groups_by_external_id", "external_id", "organisation_id"),
 )
 
 # A member is a user, a service account or a group; circles are refused when one would arise.

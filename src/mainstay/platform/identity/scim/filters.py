@@ -65,6 +65,8 @@ class Compiler:
     dialect: Dialect
     is_lenient: bool = False
     values: dict[str, Value] = field(default_factory=dict)
+    is_lookup: bool = False
+    """Whether the condition is nothing but an equality that an index finds."""
 
     @property
     def _json(self) -> JsonSql:
@@ -72,7 +74,12 @@ class Compiler:
 
     def where(self, text: str) -> str:
         """Return the condition of a filter. Raises InvalidFilterError."""
-        return self._visit(parse_filter(text))
+        from scim2_models.path import Comparison
+
+        node = parse_filter(text)
+        condition = self._visit(node)
+        self.is_lookup = isinstance(node, Comparison) and self._is_lookup(node)
+        return condition
 
     def order_by(self, text: str, *, is_descending: bool) -> str:
         """Return the ORDER BY of an attribute; what has no value comes last, or first when descending (3.4.2.3)."""
@@ -212,6 +219,12 @@ class Compiler:
             raise InvalidFilterError(f"'{_key(place)}' can be compared by value eq only.", param="filter")
         statement = self.source.links[_key(place).partition(".")[0]][0]
         return self._json.among("p.id", statement.format(value=self._bind(node.value)))
+
+    def _is_lookup(self, node: "Comparison") -> bool:
+        place = self._find(node.attr_path)
+        column = None if place is None else self.source.columns.get(_key(place))
+        is_indexed = column is not None and column.equality is not None
+        return is_indexed and node.op.value == "eq" and isinstance(node.value, str)
 
     def _compared_column(self, node: "Comparison", column: Column) -> str:
         if column.type == "boolean":

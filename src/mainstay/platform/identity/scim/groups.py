@@ -36,7 +36,9 @@ _GROUPS = Relation(
     joined="groups g ON g.principal_id = p.id",
     narrowing=" AND g.source = 'scim'",
 )
-_BY_EXTERNAL_ID = "SELECT principal_id FROM groups WHERE organisation_id = :organisation_id AND external_id = {value}"
+_BY_EXTERNAL_ID = (
+    "SELECT principal_id FROM groups WHERE organisation_id || '' = :organisation_id AND external_id = {value}"
+)
 _COLUMNS = {
     "id": Column(sql="p.id"),
     "externalid": Column(sql="g.external_id", equality=_BY_EXTERNAL_ID),

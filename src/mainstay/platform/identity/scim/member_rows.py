@@ -12,9 +12,10 @@ from mainstay.platform.identity.scim.errors import InvalidValueError
 from mainstay.platform.identity.scim.json_sql import JsonSql
 from mainstay.platform.identity.scim.memberships import Membership
 
+# The organisation is compared as an expression, which no index has: see JsonSql.among.
 _CANDIDATES = (
     "FROM principals p LEFT JOIN groups g ON g.principal_id = p.id "
-    "WHERE p.organisation_id = :organisation_id AND (p.type = 'user' OR g.source = 'scim') AND"
+    "WHERE p.organisation_id || '' = :organisation_id AND (p.type = 'user' OR g.source = 'scim') AND"
 )
 
 

@@ -36,12 +36,14 @@ USERS = Relation(
 EXTERNAL_ID_LENGTH_MAX = 512
 _DOCUMENT_BYTES_MAX = 64 * 1024
 _STORED_NAMES = {ENTERPRISE_SCHEMA: "enterprise"}
-_BY_USER_NAME = (
-    "SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND user_name = {value} "
+BY_USER_NAME = (
+    "SELECT principal_id FROM users WHERE organisation_id || '' = :organisation_id AND user_name = {value} "
     "UNION ALL SELECT principal_id FROM users "
-    "WHERE organisation_id = :organisation_id AND email_normal = {value} AND user_name IS NULL"
+    "WHERE organisation_id || '' = :organisation_id AND email_normal = {value} AND user_name || '' IS NULL"
 )
-_BY_EXTERNAL_ID = "SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND external_id = {value}"
+_BY_EXTERNAL_ID = (
+    "SELECT principal_id FROM users WHERE organisation_id || '' = :organisation_id AND external_id = {value}"
+)
 _IN_ANY_GROUP = (
     "SELECT m.member_id FROM group_members m JOIN groups g ON g.principal_id = m.group_id "
     "WHERE g.source = 'scim' AND m.organisation_id = :organisation_id"
@@ -73,7 +75,7 @@ def source(kind: Kind, dialect: Dialect) -> Source:
         columns={
             "id": Column(sql="p.id"),
             "externalid": Column(sql="u.external_id", equality=_BY_EXTERNAL_ID),
-            "username": Column(sql="coalesce(u.user_name, u.email_normal)", fold=folded, equality=_BY_USER_NAME),
+            "username": Column(sql="coalesce(u.user_name, u.email_normal)", fold=folded, equality=BY_USER_NAME),
             "active": Column(sql="p.status = 'active'", type="boolean"),
             "meta.created": Column(sql="p.created_at_ms", type="time"),
             "meta.lastmodified": Column(sql="p.updated_at_ms", type="time"),

@@ -27,7 +27,7 @@ from mainstay.platform.identity.scim.errors import UniquenessError
 from mainstay.platform.identity.scim.filters import Compiler
 from mainstay.platform.identity.scim.json_sql import JsonSql
 from mainstay.platform.identity.scim.queries import Found, Query, select
-from mainstay.platform.identity.scim.user_rows import USERS, ScimUser, source, user_of, values_of, written
+from mainstay.platform.identity.scim.user_rows import BY_USER_NAME, USERS, ScimUser, source, user_of, values_of, written
 from mainstay.platform.identity.scim.vocabulary import Json, Kind
 
 _SELECT = f"SELECT {USERS.columns} FROM {USERS.tables} AND p.id = :id"  # noqa: S608 - constants only
@@ -38,8 +38,8 @@ _INSERT = (
     "ON CONFLICT DO NOTHING RETURNING principal_id"
 )
 _TAKEN = (
-    "SELECT principal_id FROM users WHERE organisation_id = :organisation_id AND principal_id <> :id AND ("
-    "user_name = :user_name OR email_normal = :email_normal OR (user_name IS NULL AND email_normal = :user_name))"
+    f"SELECT principal_id FROM ({BY_USER_NAME.format(value=':user_name')} UNION ALL SELECT principal_id FROM users "  # noqa: S608 - constants only
+    "WHERE organisation_id || '' = :organisation_id AND email_normal = :email_normal) found WHERE principal_id <> :id"
 )
 _UPDATE_PRINCIPAL = (
     "UPDATE principals SET name = :name, status = :status, updated_at_ms = :now_ms, version = version + 1 "
@@ -224,7 +224,7 @@ class ScimUsers:
         is_wanted = self._json.among("member_id", self._json.listed(":ids"))
         rows = await self._database.fetch(
             "WITH m AS MATERIALIZED (SELECT group_id, member_id FROM group_members "  # noqa: S608 - constants only
-            f"WHERE organisation_id = :organisation_id AND {is_wanted}) SELECT m.member_id, p.id, p.name FROM m "
+            f"WHERE organisation_id || '' = :organisation_id AND {is_wanted}) SELECT m.member_id, p.id, p.name FROM m "
             "JOIN groups g ON g.principal_id = m.group_id AND g.source = 'scim' JOIN principals p ON p.id = m.group_id "
             "ORDER BY m.member_id, p.id",
             {"organisation_id": organisation_id, "ids": ids},
