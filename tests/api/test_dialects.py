@@ -5,7 +5,10 @@ import json
 import pytest
 
 from mainstay.api.dialects import AzureDialect, Dialect
+from mainstay.api.scim.dialect import ScimDialect
 from mainstay.inference import Failure, InferenceError
+from mainstay.kit.database import DatabaseError
+from mainstay.kit.database.interface import RowRefusedError
 from mainstay.kit.errors import (
     InvalidRequestError,
     MainstayError,
@@ -29,6 +32,15 @@ def body(dialect, error):
 def test_openais_error_has_its_four_members_always():
     told = body(OPENAI, MainstayError("broken"))
     assert told == {"message": "broken", "type": "server_error", "param": None, "code": None}
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, AZURE, ScimDialect("site-1")], ids=["openai", "azure", "scim"])
+@pytest.mark.parametrize("kind", [DatabaseError, RowRefusedError])
+def test_where_the_database_is_and_what_it_said_are_no_callers_concern(dialect, kind):
+    error = kind("The database at db.internal/mainstay failed: relation users_by_email.")
+    told = dialect.error_body(error).decode()
+    assert not [word for word in ("db.internal", "mainstay failed", "relation", "users_by") if word in told]
+    assert "again" in told
 
 
 def test_azures_request_faults_are_as_openais():

@@ -78,7 +78,7 @@ class Dialect:
         return headers
 
     def _error(self, error: MainstayError) -> dict[str, Any]:  # a JSON object, as the vendor defines it
-        own = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+        own = {"message": error.told, "type": error.type, "param": error.param, "code": error.code}
         if isinstance(error, InferenceError) and error.body is not None:
             # The vendor said more than the four members, `innererror` for one; what it adds is passed on.
             return {**msgspec.json.decode(error.body, type=dict[str, Any]), **own}
@@ -148,10 +148,10 @@ class AzureDialect(Dialect):
         if error.status in (400, 413):
             return super()._error(error)
         if error.code == "model_not_found":
-            return {"code": "DeploymentNotFound", "message": error.message}
+            return {"code": "DeploymentNotFound", "message": error.told}
         if error.status in _AZURE_CODES:
-            return {"code": _AZURE_CODES[error.status], "message": error.message}
-        return {"code": error.code or str(error.status), "message": error.message}
+            return {"code": _AZURE_CODES[error.status], "message": error.told}
+        return {"code": error.code or str(error.status), "message": error.told}
 
     def _echo(self, request: Mapping[bytes, bytes]) -> list[Header]:
         theirs = request.get(b"x-ms-client-request-id")

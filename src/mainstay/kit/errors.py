@@ -41,6 +41,11 @@ class MainstayError(Exception):
         if can_retry is not None:
             self.can_retry = can_retry
 
+    @property
+    def told(self) -> str:
+        """What callers are told: the message, unless it is meant for the operator alone."""
+        return self.message
+
 
 class InvalidRequestError(MainstayError):
     """The caller sent something that cannot be served; `param` is the JSON path, e.g. `messages[0].content`."""

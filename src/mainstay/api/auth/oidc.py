@@ -93,7 +93,7 @@ class ProviderSignInRoutes:
         exchange.edge_headers = self._door.browsers.page_headers
         body = page(
             "You are not signed in",
-            element("p", error.message, class_="alarm", role="alert"),
+            element("p", error.told, class_="alarm", role="alert"),
             element("a", "To the page to sign in", class_="button", href=_SIGN_IN),
         )
         headers = [_NO_STORE, self._cookies.clear(), *exchange.dialect.error_headers(error)]

@@ -84,7 +84,7 @@ class Pages:
         try:
             _, cookie = await self._door.sign_in(exchange, email, fields.get("password", ""))
         except MainstayError as error:
-            told = await self._sign_in_page(destination, email=email, problem=error.message)
+            told = await self._sign_in_page(destination, email=email, problem=error.told)
             await self._show(exchange, error.status, told, exchange.dialect.error_headers(error))
             return
         await exchange.redirect(destination, [_NO_STORE, cookie])
@@ -110,7 +110,7 @@ class Pages:
         try:
             _, cookie = await self._door.use_link(exchange, fields.get("token", ""))
         except MainstayError as error:
-            content = [_problem(error.message), element("a", "To the page to sign in", class_="button", href=SIGN_IN)]
+            content = [_problem(error.told), element("a", "To the page to sign in", class_="button", href=SIGN_IN)]
             await self._show(exchange, error.status, page("This link does not work", *content))
             return
         await exchange.redirect(own_path(fields.get("next")), [_NO_STORE, cookie])
@@ -141,7 +141,7 @@ class Pages:
             try:
                 told = await do(exchange, caller, fields)
             except MainstayError as error:
-                await self._show_account(exchange, caller, problem=error.message, status=error.status)
+                await self._show_account(exchange, caller, problem=error.told, status=error.status)
             else:
                 await self._show_account(exchange, caller, told=told)
 

@@ -35,5 +35,5 @@ class ScimDialect(Dialect):
 
 def error_document(error: MainstayError) -> dict[str, object]:
     """Return an error as a SCIM message."""
-    document: dict[str, object] = {"schemas": [ERROR_SCHEMA], "status": str(error.status), "detail": error.message}
+    document: dict[str, object] = {"schemas": [ERROR_SCHEMA], "status": str(error.status), "detail": error.told}
     return document | ({"scimType": error.code} if error.code in SCIM_TYPES else {})

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from mainstay.kit.errors import UnavailableError
+from mainstay.kit.errors import ConflictError, UnavailableError
 
 Value = str | int | float | bytes | None
 Values = Mapping[str, Value]
@@ -30,10 +30,25 @@ class Dialect(StrEnum):
 class DatabaseError(UnavailableError):
     """The database did not do what was asked: unreachable, locked, full, or the statement is wrong.
 
-    The driver's own exception is the cause. Nothing of a transaction that raised this was kept.
+    The driver's own exception is the cause. Nothing of a transaction that raised this was kept. The message says where
+    the database is, which is no caller's concern.
     """
 
     code = "database_unavailable"
+
+    @property
+    def told(self) -> str:
+        """What callers are told."""
+        return "The database of this service cannot be used at the moment. Try again; the server's log says why."
+
+
+class RowRefusedError(ConflictError):
+    """The database refused a row that contradicts others. Its own words are for the operator."""
+
+    @property
+    def told(self) -> str:
+        """What callers are told."""
+        return "What was asked for contradicts what is there by now; look again, then try again."
 
 
 class Transaction(Protocol):

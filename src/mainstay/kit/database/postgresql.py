@@ -14,11 +14,11 @@ from mainstay.kit.database.interface import (
     DatabaseError,
     Dialect,
     Row,
+    RowRefusedError,
     Transaction,
     Value,
     Values,
 )
-from mainstay.kit.errors import ConflictError
 
 CONNECTIONS_MAX = 8
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -124,7 +124,7 @@ def _translated(where: str) -> Iterator[None]:
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
-        raise ConflictError(f"The database at {where} refused a row: {error}.") from error
+        raise RowRefusedError(f"The database at {where} refused a row: {error}.") from error
     except TimeoutError as error:
         raise DatabaseError(f"The database at {where} did not answer in time. Check that it runs.") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

@@ -19,11 +19,11 @@ from mainstay.kit.database.interface import (
     DatabaseError,
     Dialect,
     Row,
+    RowRefusedError,
     Transaction,
     Value,
     Values,
 )
-from mainstay.kit.errors import ConflictError
 
 READERS_MAX = 4
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -176,7 +176,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError as error:
-        raise ConflictError(f"The database {path} refused a row: {error}.") from error
+        raise RowRefusedError(f"The database {path} refused a row: {error}.") from error
     except TimeoutError as error:
         raise DatabaseError(f"The database {path} did not answer in time.") from error
     except (sqlite3.Error, OSError) as error:
