@@ -1,7 +1,7 @@
 """From two journal records to one row of `usage_records`, and to what it adds to the spending of its scopes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mainstay.kit.database import Database, Transaction, Value
 from mainstay.platform.metering.calls import CallEnd, CallStart, Outcome
@@ -61,8 +61,7 @@ _KNOWN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A call as it is recorded: its row, with the values in the order of the columns, and what it adds to whom."""
 
     call_id: str
@@ -183,4 +182,7 @@ def _tokens(value: int) -> int:
 
 
 def _milliseconds(value: float | None) -> int | None:
-    return None if value is None else _count(value)
+    if value is None:
+        return None
+    number = int(value)
+    return number if 0 <= number <= _COUNT_MAX else _count(number)
