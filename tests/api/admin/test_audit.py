@@ -52,6 +52,13 @@ async def _all(ask: Asking, path: str) -> list[dict]:
         after = f"&after={page['last_id']}"
 
 
+async def test_what_no_id_can_hold_is_not_found(ask: Asking) -> None:
+    for path in ("/events?actor=%00", "/events?target=%00", "/events?action=user%00"):
+        assert (await ask(ADMIN, "GET", AUDIT + path)).status in (200, 400), path
+    for method, path in (("GET", "/%00"), ("DELETE", "/%00"), ("POST", "/%00/test"), ("POST", "/%00/secret")):
+        assert (await ask(ADMIN, method, HOOKS + path)).status == 404, path
+
+
 async def test_events_are_listed_page_by_page_either_way(ask: Asking) -> None:
     assert [event["id"] for event in await _all(ask, AUDIT + "/events")] == [str(n) for n in range(1, 61)]
     assert [event["id"] for event in await _all(ask, AUDIT + "/events?order=desc")] == [

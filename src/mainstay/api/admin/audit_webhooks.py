@@ -16,6 +16,7 @@ from mainstay.api.routes import Route
 from mainstay.platform.audit.deliveries import Deliveries
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.audit_webhooks import NewWebhook, Webhook, WebhookChanges, Webhooks
+from mainstay.platform.identity.names import clean_id
 
 _PATH = "/admin/v1/audit/webhooks"
 _ONE = _PATH + "/{webhook}"
@@ -132,7 +133,7 @@ class AuditWebhookRoutes:
 
     async def _show(self, exchange: Exchange) -> None:
         query(exchange)
-        webhook = await self._webhooks.get(exchange.caller.organisation_id, exchange.parameters["webhook"])
+        webhook = await self._webhooks.get(exchange.caller.organisation_id, _named(exchange))
         await show(exchange, _shown(webhook), version=webhook.version)
 
     async def _update(self, exchange: Exchange) -> None:
@@ -140,14 +141,14 @@ class AuditWebhookRoutes:
         webhook = await self._webhooks.update(
             act_of(exchange),
             exchange.caller.organisation_id,
-            exchange.parameters["webhook"],
+            _named(exchange),
             WebhookChanges(name=body.name, url=body.url, actions=body.actions, is_enabled=body.is_enabled),
             expected_version=expected_version(exchange),
         )
         await show(exchange, _shown(webhook), version=webhook.version)
 
     async def _delete(self, exchange: Exchange) -> None:
-        webhook_id = exchange.parameters["webhook"]
+        webhook_id = _named(exchange)
         await self._webhooks.delete(
             act_of(exchange), exchange.caller.organisation_id, webhook_id, expected_version=expected_version(exchange)
         )
@@ -155,15 +156,20 @@ class AuditWebhookRoutes:
 
     async def _test(self, exchange: Exchange) -> None:
         query(exchange)
-        sent = await self._deliveries.test(exchange.caller.organisation_id, exchange.parameters["webhook"])
+        sent = await self._deliveries.test(exchange.caller.organisation_id, _named(exchange))
         await show(exchange, WebhookTest(is_delivered=sent.is_delivered, status=sent.status, failure=sent.failure))
 
     async def _renew_secret(self, exchange: Exchange) -> None:
         query(exchange)
         webhook, secret = await self._webhooks.renew_secret(
-            act_of(exchange), exchange.caller.organisation_id, exchange.parameters["webhook"]
+            act_of(exchange), exchange.caller.organisation_id, _named(exchange)
         )
         await show(exchange, _shown(webhook, secret), version=webhook.version)
+
+
+def _named(exchange: Exchange) -> str:
+    """Return the id that the address names."""
+    return clean_id(exchange.parameters["webhook"])
 
 
 def _shown(webhook: Webhook, secret: str | None = None) -> AuditWebhook:
