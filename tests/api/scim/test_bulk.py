@@ -34,6 +34,14 @@ def test_a_bulk_request_that_cannot_be_read_does_nothing(http):
         refused(http.post("/Bulk", json=body), 400, "invalidSyntax", case=body)
 
 
+def test_operations_nested_too_deeply_are_refused(http):
+    for depth in (40, 300, 600, 990):
+        nested = "[" * depth + "]" * depth
+        body = f'{{"Operations": [{{"method": "POST", "path": "/Users", "bulkId": "a", "data": {nested}}}]}}'
+        response = http.post("/Bulk", content=body, headers={"content-type": "application/scim+json"})
+        assert response.status_code in (200, 400), (depth, response.text)
+
+
 def test_too_many_operations_are_refused(http):
     body = {"Operations": [post("/Users", str(number), user(str(number))) for number in range(1001)]}
     refused(http.post("/Bulk", json=body), 413)

@@ -5,6 +5,7 @@ that one. What wait for each other fail.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from mainstay.platform.identity.scim.vocabulary import Json
 
 RESPONSE_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 _METHODS = ("POST", "PUT", "PATCH", "DELETE")
+_DEPTH_MAX = 32
+"""Far more than any resource is nested."""
 _reference = re.compile(r"(?:^|(?<=/))bulkId:([^/\s]+)$").search
 
 
@@ -120,7 +123,25 @@ def _read_one(one: object) -> _Operation:
     bulk_id, version = one.get("bulkId"), one.get("version")
     if not isinstance(bulk_id, str | None) or not isinstance(version, str | None):
         raise InvalidSyntaxError("'bulkId' and 'version' must be texts.")
-    return _Operation(method=method, path=path, bulk_id=bulk_id, version=version, data=one.get("data"))
+    data = one.get("data")
+    _require_shallow(data)
+    return _Operation(method=method, path=path, bulk_id=bulk_id, version=version, data=data)
+
+
+def _require_shallow(data: object) -> None:
+    """Raise InvalidSyntaxError for what is nested so deeply that looking into it would exhaust the stack."""
+    level = [data]
+    for _ in range(_DEPTH_MAX):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return
+    raise InvalidSyntaxError("The data of an operation is nested too deeply.")
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _references(value: object) -> set[str]:
