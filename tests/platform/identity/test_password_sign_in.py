@@ -42,6 +42,19 @@ async def test_the_right_password_begins_a_session(door: Door):
     assert await door.audited() == ["session.created"]
 
 
+async def test_who_is_deactivated_while_the_password_is_looked_at_gets_no_session(door: Door, monkeypatch):
+    who, matches = await door.add_user(password=GOOD), door.passwords.matches
+
+    async def meanwhile_deactivated(password: str, stored: str | None) -> bool:
+        is_right = await matches(password, stored)
+        await door.set_status(who, "deactivated")
+        return is_right
+
+    monkeypatch.setattr(door.passwords, "matches", meanwhile_deactivated)
+    await refused(door, GOOD)
+    assert await door.database.fetch("SELECT id FROM sessions") == []
+
+
 async def test_whatever_is_wrong_the_answer_is_the_same(door: Door):
     await door.add_user(password=GOOD)
     await door.add_user("bob@example.com")  # without a password

@@ -44,6 +44,8 @@ _COUNT = (
     "THEN CAST(:until_ms AS BIGINT) END "
     "WHERE principal_id = :id AND (locked_until_ms IS NULL OR locked_until_ms <= :now_ms) RETURNING locked_until_ms"
 )
+# Locked as whoever deactivates the account does it first: one of the two waits for the other.
+_STILL_ACTIVE = "UPDATE principals SET version = version WHERE id = :id AND status = 'active'"
 _SUCCEED = (
     "UPDATE users SET failed_attempts = 0, locked_until_ms = NULL, last_active_at_ms = :now_ms, "
     "password_hash = COALESCE(:password_hash, password_hash) WHERE principal_id = :id AND password_hash = :known"
@@ -209,6 +211,8 @@ class PasswordSignIn:
         limited = limited_to(sign_in, self._rules.session_max_hours(organisation_id, principal_id))
         async with self._database.transaction() as transaction:
             values = {"id": principal_id, "now_ms": self._now_ms(), "password_hash": renewed, "known": stored}
+            if not await transaction.execute(_STILL_ACTIVE, values):
+                return None  # deactivated at this moment
             if not await transaction.execute(_SUCCEED, values):
                 return None  # the password was changed at this moment
             begun = await self._sessions.begin(transaction, limited)
