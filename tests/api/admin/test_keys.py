@@ -45,6 +45,20 @@ async def test_key_is_made_shown_once_changed_and_revoked(office: Office) -> Non
     assert (await office.ask(OPERATOR, "GET", "/admin/v1/keys?revoked=false")).json()["data"] == []
 
 
+async def test_service_account_is_brought_back_only_by_who_may_do_as_much(office: Office) -> None:
+    await office.person("bea", "role_builder", project_id=PROJECT)
+    for role, status in (("role_admin", 403), ("role_member", 200)):
+        body = {"project_id": PROJECT, "name": role, "role": None}
+        account = (await office.ask(OPERATOR, "POST", "/admin/v1/service_accounts", json=body)).json()["id"]
+        scope = {} if role == "role_admin" else {"project_id": PROJECT}
+        bound = {"principal_id": account, "role_id": role} | scope
+        assert (await office.ask(OPERATOR, "POST", "/admin/v1/bindings", json=bound)).status_code == 201
+        path = f"/admin/v1/service_accounts/{account}"
+        assert (await office.ask("bea", "PATCH", path, json={"status": "deactivated"})).status_code == 200
+        assert (await office.ask("bea", "PATCH", path, json={"status": "active"})).status_code == status, role
+        assert (await office.ask(OPERATOR, "PATCH", path, json={"status": "active"})).status_code == 200
+
+
 async def test_key_is_rotated_with_an_overlap(office: Office) -> None:
     old = (await _make(office, OPERATOR)).json()
     new = await office.ask(OPERATOR, "POST", f"/admin/v1/keys/{old['id']}/rotate", json={"overlap_seconds": 60})

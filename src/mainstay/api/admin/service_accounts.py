@@ -146,6 +146,9 @@ class ServiceAccountRoutes:
     async def _update(self, exchange: Exchange) -> None:
         body = await read(exchange, ServiceAccountPatch)
         account = await self._writable(exchange)
+        if body.status is PrincipalStatus.ACTIVE and account.status is not PrincipalStatus.ACTIVE:
+            # Its keys are good again, with all that the account may do.
+            self._giving.require_principal(exchange.caller, account.id)
         changed = await self._accounts.update(
             act_of(exchange),
             account.organisation_id,
