@@ -111,7 +111,17 @@ async def test_builder_neither_changes_nor_replaces_an_admin_key_of_his_project(
     path = f"/admin/v1/keys/{key.id}"
     assert (await office.ask("bea", "PATCH", path, json={"networks": None})).status_code == 403
     assert (await office.ask("bea", "POST", f"{path}/rotate", json={})).status_code == 403
-    assert (await office.ask("bea", "DELETE", path)).status_code == 200
+    assert (await office.ask("bea", "DELETE", path)).status_code == 403
+
+
+async def test_builder_does_not_revoke_the_directory_s_key_that_is_kept_in_his_project(office: Office) -> None:
+    lab = await _project(office)
+    await office.person("bea", "role_builder", project_id=lab)
+    await office.person("olga", "role_owner")
+    key, _ = await office.keys.create(SYSTEM, NewKey("directory", scopes=["scim"]), Tenant(HERE, lab))
+    await office.refresh()
+    assert (await office.ask("bea", "DELETE", f"/admin/v1/keys/{key.id}")).status_code == 403
+    assert (await office.ask("olga", "DELETE", f"/admin/v1/keys/{key.id}")).status_code == 200
 
 
 async def test_security_admin_cannot_make_a_key_that_may_more_than_he(office: Office) -> None:

@@ -26,6 +26,7 @@ from mainstay.api.routes import Route
 from mainstay.kit.errors import NotFoundError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.authorize import Authority
+from mainstay.platform.identity.caller import Scope
 from mainstay.platform.identity.key_rows import Key
 from mainstay.platform.identity.keys import KEY_COLUMNS, KeyFilter
 from mainstay.platform.identity.organisations import Tenant
@@ -34,6 +35,9 @@ from mainstay.platform.identity.visibility import Visibility
 _PATH = "/admin/v1/keys"
 _ONE = _PATH + "/{key}"
 _FILTERS = ("project", "principal", "scope", "revoked")
+
+_OF_ORGANISATION = frozenset({Scope.ADMIN, Scope.SCIM})
+"""Scopes of keys that act in the whole organisation, whichever project they are kept in."""
 
 
 class KeyRoutes:
@@ -151,6 +155,8 @@ class KeyRoutes:
     async def _revoke(self, exchange: Exchange) -> None:
         query(exchange)
         key = await self._writable(exchange)
+        if key.principal_id is None and not _OF_ORGANISATION.isdisjoint(key.scopes):
+            self._authority.authorize(exchange.caller, Action.WRITE_KEYS)
         await self._writing.revoke(act_of(exchange), key, expected_version=expected_version(exchange))
         await show(exchange, Deleted(id=key.id, object="key"))
 
