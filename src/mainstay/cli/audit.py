@@ -1,5 +1,6 @@
 """`mainstay audit`: the log of what was done, verified, exported and listed without going through the server."""
 
+import asyncio
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
-from mainstay.cli.database import database_settings, installed_database
+from mainstay.cli.database import database_settings, existing_database, require_installation
 from mainstay.cli.installed_keys import operator_act
 from mainstay.cli.output import Output, output_option, table
 from mainstay.kit.clock import SystemClock
@@ -169,9 +170,13 @@ async def list_events(output: Output, *, organisation: str, limit: int, **filter
 
 @audit.command("public-key")
 @output_option
-def public_key(output: Output) -> None:
+async def public_key(output: Output) -> None:
     """Print the key that verifies this installation's signatures."""
-    signer = Signer(load_or_create_secret(database_settings(output).home / "keys" / "audit"))
+    settings = database_settings(output)
+    path = settings.home / "keys" / "audit"
+    if not await asyncio.to_thread(path.exists):
+        await require_installation(settings)
+    signer = Signer(load_or_create_secret(path))
     text = write_public_key(signer.public_key)
     output.show({"key_id": signer.key_id, "algorithm": "ed25519", "public_key": text}, text)
 
@@ -292,5 +297,5 @@ def _printable(text: str | None) -> str | None:
 @asynccontextmanager
 async def _installed(output: Output) -> AsyncIterator[_Installed]:
     settings = database_settings(output)
-    async with installed_database(settings) as database:
+    async with existing_database(settings) as database:
         yield _Installed(settings, database)

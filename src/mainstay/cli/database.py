@@ -8,8 +8,9 @@ from pathlib import Path
 from mainstay.cli.output import Output
 from mainstay.kit import control
 from mainstay.kit.database import Database, open_database
-from mainstay.kit.errors import MainstayError
-from mainstay.migrations import ensure_current
+from mainstay.kit.database.sqlite import SQLiteDatabase
+from mainstay.kit.errors import MainstayError, NotFoundError
+from mainstay.migrations import SchemaState, ensure_current, inspect_schema
 from mainstay.settings import Settings
 from mainstay.supervisor.paths import control_path
 
@@ -34,6 +35,29 @@ async def installed_database(settings: Settings) -> AsyncIterator[Database]:
     try:
         await ensure_current(database)
         yield database
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def existing_database(settings: Settings) -> AsyncIterator[Database]:
+    """As `installed_database`, and make nothing. Raises NotFoundError if there is no installation."""
+    await require_installation(settings)
+    async with installed_database(settings) as database:
+        yield database
+
+
+async def require_installation(settings: Settings) -> None:
+    """Raise NotFoundError unless the database is there and is more than empty."""
+    database = open_database(settings.database_url.reveal())
+    try:
+        # Looking into a file that is not there would create it.
+        is_there = not isinstance(database, SQLiteDatabase) or await asyncio.to_thread(database.path.exists)
+        if not is_there or (await inspect_schema(database)).state is SchemaState.EMPTY:
+            raise NotFoundError(
+                f"There is no installation in {settings.home}; set MAINSTAY_HOME, or start one with `make run` or "
+                "`mainstay serve`."
+            )
     finally:
         await database.aclose()
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import click
 
-from mainstay.cli.database import database_settings, installed_database, tell_keys_changed
+from mainstay.cli.database import database_settings, existing_database, installed_database, tell_keys_changed
 from mainstay.cli.installed_keys import all_keys, find_key, open_keys, operator_act, unknown_deployments
 from mainstay.cli.key_views import described, details, listing, moment
 from mainstay.cli.output import Output, output_option
@@ -79,7 +79,7 @@ async def create(
 @output_option
 async def list_keys(output: Output, *, with_revoked: bool) -> None:
     """List the keys."""
-    async with _installed_keys(database_settings(output)) as installed:
+    async with _existing_keys(database_settings(output)) as installed:
         found = [key async for key in all_keys(installed) if with_revoked or key.revoked_at_ms is None]
     output.show([described(key) for key in found], lambda: listing(found))
 
@@ -89,7 +89,7 @@ async def list_keys(output: Output, *, with_revoked: bool) -> None:
 @output_option
 async def show(output: Output, *, key_id: str) -> None:
     """Show one key: all but the key itself, which is not kept anywhere."""
-    async with _installed_keys(database_settings(output)) as installed:
+    async with _existing_keys(database_settings(output)) as installed:
         key = await find_key(installed, key_id)
     output.show(described(key), lambda: details(key))
 
@@ -100,7 +100,7 @@ async def show(output: Output, *, key_id: str) -> None:
 async def revoke(output: Output, *, key_id: str) -> None:
     """Revoke a key, for good."""
     settings = database_settings(output)
-    async with _installed_keys(settings) as installed:
+    async with _existing_keys(settings) as installed:
         found = await find_key(installed, key_id)
         key = await installed.revoke(operator_act(), DEFAULT_ORGANISATION_ID, found.id)
     await tell_keys_changed(settings.home)
@@ -119,7 +119,7 @@ async def rotate(output: Output, *, key_id: str, overlap: str, expires: str | No
     """Replace a key: print a new one, and let the old one be good for a while."""
     settings, now = database_settings(output), time.time()
     overlap_seconds = 0 if overlap == "0" else (_expiry(overlap, 0, "overlap") // 1000)
-    async with _installed_keys(settings) as installed:
+    async with _existing_keys(settings) as installed:
         found = await find_key(installed, key_id)
         key, secret = await installed.rotate(
             operator_act(),
@@ -144,6 +144,12 @@ async def first(output: Output) -> None:
             return
         _, secret = await installed.create(operator_act(), NewKey(_FIRST_NAME))
     output.show({"api_key": secret}, secret)
+
+
+@asynccontextmanager
+async def _existing_keys(settings: Settings) -> AsyncIterator[Keys]:
+    async with existing_database(settings) as database:
+        yield open_keys(database, settings)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import click
 
-from mainstay.cli.database import database_settings, installed_database
+from mainstay.cli.database import database_settings, existing_database
 from mainstay.cli.installed_keys import operator_act
 from mainstay.cli.output import Output, output_option, table
 from mainstay.kit.clock import SystemClock
@@ -64,7 +64,7 @@ async def rotate(output: Output, *, data_keys: bool) -> None:
 @asynccontextmanager
 async def _rotation(output: Output) -> AsyncIterator[Rotation]:
     settings = database_settings(output)
-    async with installed_database(settings) as database:
+    async with existing_database(settings) as database:
         yield Rotation(database, RootKeys(settings.home / "keys" / "root"), SystemClock())
 
 

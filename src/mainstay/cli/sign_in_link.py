@@ -6,7 +6,7 @@ from contextlib import closing
 import click
 
 from mainstay.api.admin.sessions import link_url
-from mainstay.cli.database import database_settings, installed_database
+from mainstay.cli.database import database_settings, existing_database, installed_database
 from mainstay.cli.installed_keys import operator_act
 from mainstay.cli.output import Output, output_option
 from mainstay.kit.errors import InvalidRequestError
@@ -32,7 +32,7 @@ async def sign_in_link(output: Output, *, email: str | None, organisation: str, 
     if not first and email is None:
         raise InvalidRequestError("Say whom the link is for: mainstay sign-in-link EMAIL.", param="email")
     settings = database_settings(output)
-    async with installed_database(settings) as database:
+    async with (installed_database if first else existing_database)(settings) as database:
         ground = build_ground(settings, database)
         doors = build_doors(settings, ground)
         with closing(doors.passwords):

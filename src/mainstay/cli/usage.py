@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from mainstay.cli.database import database_settings, installed_database
+from mainstay.cli.database import database_settings, existing_database
 from mainstay.cli.installed_keys import find_key, open_keys
 from mainstay.cli.key_views import shortened
 from mainstay.cli.output import Output, output_option, table
@@ -48,7 +48,7 @@ async def usage(
         limit=limit,
         after=after,
     )
-    async with installed_database(settings) as database:
+    async with existing_database(settings) as database:
         if key is not None:
             query = dataclasses.replace(query, key=await _key_id(key, database, settings))
         report = await report_usage(database, query)
