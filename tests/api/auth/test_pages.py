@@ -214,12 +214,64 @@ async def test_a_deactivated_users_cookie_opens_no_page(site: Site):
     assert (await site.ask("GET", HOME, cookie=cookie))["location"] == "/auth/sign-in"
 
 
+async def test_the_present_password_is_asked_for_only_where_it_is_needed(site: Site):
+    who = await site.user(password=GOOD)
+    by_link = await site.session(who)
+    assert 'name="current_password"' not in (await site.ask("GET", HOME, cookie=by_link)).text
+    by_password = (await post(site, "/auth/sign-in", email="ann@example.com", password=GOOD)).cookie
+    shown = await site.ask("GET", HOME, cookie=by_password)
+    assert 'name="current_password"' in shown.text
+    look(shown.text)
+    site.door.clock.now += 1800
+    assert 'name="current_password"' not in (await site.ask("GET", HOME, cookie=by_link)).text
+    site.door.clock.now += 1800
+    assert 'name="current_password"' in (await site.ask("GET", HOME, cookie=by_link)).text
+
+
+async def test_where_passwords_are_forbidden_the_account_has_no_form_for_one(site: Site):
+    cookie = await site.session(await site.user())
+    assert 'name="new_password"' in (await site.ask("GET", HOME, cookie=cookie)).text
+    async with site.door.database.transaction() as transaction:
+        await transaction.execute(
+            "INSERT INTO policies (id, organisation_id, scope_type, scope_id, key, value, is_locked, created_at_ms, "
+            "updated_at_ms, version) VALUES ('policy_1', :id, 'organisation', :id, 'sign_in.password_allowed', "
+            "'false', TRUE, 1, 1, 1)",
+            {"id": ORGANISATION},
+        )
+    await site.directory.reload()
+    shown = await site.ask("GET", HOME, cookie=cookie)
+    assert (shown.status, "password" in shown.text) == (200, False)
+
+
+async def test_sessions_are_named_by_browser_and_system(site: Site):
+    who = await site.user()
+    secret, _ = await site.door.links.create(SYSTEM, ORGANISATION, who)
+    chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+    answer = await site.ask(
+        "POST", "/auth/link", json_body={"token": secret}, headers={"user-agent": chrome, "origin": OWN_PAGE["origin"]}
+    )
+    shown = await site.ask("GET", HOME, cookie=answer.cookie)
+    assert "Chrome on Linux" in shown.text
+    assert "AppleWebKit" not in shown.text
+
+
 async def test_of_several_organisations_the_page_asks_for_the_address_first(site: Site):
     await site.door.add_organisation("org_b")
     await add_provider(site, ORGANISATION, "Entra", domain="example.com")
-    assert "Look it up" in (await site.ask("GET", "/auth/sign-in")).text
-    shown = await site.ask("GET", "/auth/sign-in?email=ann%40example.com&next=/chat%3Fa=1")
-    assert 'href="/auth/oidc/idp_Entra/start?next=/chat%3Fa%3D1"' in shown.text
+    asked = (await site.ask("GET", "/auth/sign-in?next=/chat")).text
+    assert (asked.count('name="email"'), 'name="password"' in asked) == (1, False)
+    shown = (await site.ask("GET", "/auth/sign-in?email=ann%40example.com&next=/chat%3Fa=1")).text
+    assert 'href="/auth/oidc/idp_Entra/start?next=/chat%3Fa%3D1"' in shown
+    assert (shown.count('name="email"'), shown.count('name="password"')) == (1, 1)
+    assert 'href="/auth/sign-in?next=/chat%3Fa%3D1"' in shown
+
+
+async def test_a_provider_comes_before_the_password(site: Site):
+    await add_provider(site, ORGANISATION, "Entra")
+    shown = (await site.ask("GET", "/auth/sign-in")).text
+    assert '<a class="button whole"' in shown
+    assert '<button class="second whole" type="submit">Sign in with a password</button>' in shown
+    look(shown)
 
 
 async def test_where_the_organisation_forbids_passwords_the_form_steps_back(site: Site):
@@ -227,3 +279,33 @@ async def test_where_the_organisation_forbids_passwords_the_form_steps_back(site
     site.door.rules.is_password_allowed = False
     assert "<summary>Sign in with a password</summary>" in (await site.ask("GET", "/auth/sign-in")).text
     assert (await site.ask("GET", "/auth/options")).json["password"] is False
+
+
+async def test_where_the_organisation_of_an_address_forbids_passwords_there_is_no_field_for_one(site: Site):
+    site.door.rules.is_password_allowed = False
+    target = "/auth/sign-in?email=ann%40example.com"
+    shown = (await site.ask("GET", target)).text
+    assert ('name="password"' in shown, "does not allow passwords" in shown) == (False, True)
+    await add_provider(site, ORGANISATION, "Entra", domain="example.com")
+    shown = (await site.ask("GET", target)).text
+    assert ('name="password"' in shown, "Sign in with Entra" in shown) == (False, True)
+
+
+# What browsers ask for by themselves
+
+
+async def test_browsers_are_led_from_the_root_to_the_account_and_programs_are_not(site: Site):
+    led = await site.ask("GET", "/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (led.status, led["location"], led["vary"]) == (303, HOME, "accept")
+    for headers in ({}, {"accept": "*/*"}, {"accept": "application/json"}):
+        told = await site.ask("GET", "/", headers=headers)
+        assert (told.status, told.json["error"]["code"]) == (404, "unknown_url")
+
+
+async def test_there_is_no_icon_and_that_is_no_error(site: Site):
+    assert (await site.ask("GET", "/favicon.ico")).status == 204
+
+
+async def test_what_is_hidden_stays_hidden(site: Site):
+    style = (await site.ask("GET", "/auth/style.css")).text
+    assert "[hidden] { display: none !important; }" in style

@@ -42,6 +42,8 @@ def test_what_is_public_is_known(routes):
         "/auth/account/sessions",
         "/auth/account/sign-out",
         "/auth/style.css",
+        "/",
+        "/favicon.ico",
         "/auth/oidc/{provider}/start",
         "/auth/oidc/{provider}/callback",
     }

@@ -7,25 +7,31 @@ from urllib.parse import quote
 from mainstay.api.auth.door import HOME, Door, act_of_session, own_path, require_session
 from mainstay.api.auth.html import STYLE, Html, element, field, form, hidden, page, text
 from mainstay.api.auth.own import Own
+from mainstay.api.auth.programs import program_name
 from mainstay.api.auth.signing_in import start_url
 from mainstay.api.dialects import Dialect
 from mainstay.api.exchange import Exchange, Header
 from mainstay.api.routes import Handler, Route
-from mainstay.kit.errors import MainstayError
+from mainstay.kit.errors import MainstayError, NotFoundError
 from mainstay.kit.pages import PageRequest
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.caller import Caller
 from mainstay.platform.identity.passwords import LENGTH_MIN
 from mainstay.platform.identity.sessions import Session
+from mainstay.platform.identity.sign_in_links import METHOD as BY_LINK
 from mainstay.platform.identity.sign_in_options import Options, SignInOptions
+from mainstay.platform.identity.sign_in_rules import PolicyRules
 
 SIGN_IN = "/auth/sign-in"
 LINK = "/auth/sign-in/link"
 """Where sign-in links lead; `?token=` follows."""
 
 _HTML: Header = (b"content-type", b"text/html; charset=utf-8")
+_ICON: Header = (b"content-type", b"image/x-icon")
 _NO_STORE: Header = (b"cache-control", b"no-store")
 _SESSIONS_SHOWN = 50
+_FRESH_LINK_SECONDS = 3600
+"""How long after a link the present password is not asked for; PasswordSignIn decides, pages follow it."""
 
 _Deed = Callable[[Exchange, Caller, dict[str, str]], Awaitable[str]]
 
@@ -37,10 +43,13 @@ class Pages:
         self._door = door
         self._own = own
         self._options = options
+        self._rules = PolicyRules(door.authority.policies)
 
     def routes(self, dialect: Dialect) -> Iterator[Route]:
         """Yield the routes."""
         pages: tuple[tuple[str, str, Handler, str, tuple[str, ...]], ...] = (
+            ("GET", "/", self.show_root, "Leads browsers to the page of whoever is signed in.", ()),
+            ("GET", "/favicon.ico", self.icon, "What browsers ask for by themselves; there is none.", ()),
             ("GET", SIGN_IN, self.show_sign_in, "The page to sign in.", ("next", "email")),
             ("POST", SIGN_IN, self.sign_in, "The form of the page to sign in.", ()),
             ("GET", LINK, self.show_link, "The page that a sign-in link leads to.", ("token", "next")),
@@ -66,6 +75,20 @@ class Pages:
         """The style sheet."""
         kind = (b"content-type", b"text/css; charset=utf-8")
         await exchange.respond(200, STYLE, [(b"cache-control", b"public, max-age=3600")], kind=kind)
+
+    async def icon(self, exchange: Exchange) -> None:
+        """No icon, which is no error."""
+        await exchange.respond(204, b"", [(b"cache-control", b"public, max-age=86400")], kind=_ICON)
+
+    async def show_root(self, exchange: Exchange) -> None:
+        """Lead people to their page; programs are told what they would be told of any unknown address."""
+        if b"text/html" not in exchange.headers.get(b"accept", b"").lower():
+            raise NotFoundError(
+                f"{exchange.method} / is not an address of this service. Base URLs end in /v1 (OpenAI), /openai/v1 or "
+                "/openai/deployments/NAME (Azure OpenAI); /openapi.json lists all.",
+                code="unknown_url",
+            )
+        await exchange.redirect(HOME, [_NO_STORE, (b"vary", b"accept")])
 
     async def show_sign_in(self, exchange: Exchange) -> None:
         """The page to sign in, with the providers of the organisation."""
@@ -172,19 +195,21 @@ class Pages:
     async def _sign_in_page(self, destination: str, *, email: str, problem: str = "") -> bytes:
         options = await self._options.find(email or None)
         content = [_problem(problem)] if problem else []
-        content += _providers(options, destination)
-        by_password = form(
-            SIGN_IN,
-            hidden("next", destination),
-            field("Mail address", "email", kind="email", autocomplete="username", value=email),
-            field("Password", "password", kind="password", autocomplete="current-password"),
-            element("button", "Sign in", class_="whole", type="submit"),
-        )
-        if not options.has_passwords:
-            by_password = element("details", [element("summary", "Sign in with a password"), by_password])
-        content.append(by_password)
         if not options.is_complete:
-            content.append(_lookup(destination))
+            return page("Sign in", *content, _lookup(destination))
+        content += _providers(options, destination)
+        by_password = _sign_in_form(destination, email, is_second=bool(options.providers))
+        if options.has_passwords:
+            content += [element("p", "or", class_="or")] if options.providers else []
+            content.append(by_password)
+        elif problem or not email:  # some may have one all the same, and who is asking is not known yet
+            content.append(element("details", [element("summary", "Sign in with a password"), by_password]))
+        elif not options.providers:
+            content.append(
+                element("p", "Your organisation does not allow passwords; ask an administrator for a sign-in link.")
+            )
+        if email:
+            content.append(_other_address(destination))
         return page("Sign in", *content)
 
     async def _show_account(
@@ -203,10 +228,16 @@ class Pages:
             form(HOME + "/sign-out", element("button", "Sign out", class_="second", type="submit")),
             element("h2", "Your sessions"),
             element("ul", [_session_row(one, caller.key_id) for one in sessions.items], class_="rows"),
-            element("h2", "Your password"),
-            _password_form(who.email or ""),
         ]
+        if self._rules.password_allowed(caller.organisation_id, caller.principal_id):
+            needs_current = await self._needs_current(caller)
+            content += [element("h2", "Your password"), _password_form(who.email or "", needs_current=needs_current)]
         await self._show(exchange, status, page("You are signed in", *content, is_wide=True))
+
+    async def _needs_current(self, caller: Caller) -> bool:
+        session = await self._door.sessions.get(caller.organisation_id, caller.key_id)
+        age_seconds = self._door.clock.wall() - session.created_at_ms / 1000
+        return session.method != BY_LINK or age_seconds >= _FRESH_LINK_SECONDS
 
     async def _show(self, exchange: Exchange, status: int, body: bytes, headers: list[Header] | None = None) -> None:
         exchange.edge_headers = self._door.browsers.page_headers
@@ -220,7 +251,7 @@ def _problem(message: str) -> Html:
 def _providers(options: Options, destination: str) -> list[Html]:
     after = "" if destination == HOME else f"?next={quote(destination)}"
     return [
-        element("a", f"Sign in with {one.name}", class_="button second whole", href=start_url(one.id) + after)
+        element("a", f"Sign in with {one.name}", class_="button whole", href=start_url(one.id) + after)
         for one in options.providers
     ]
 
@@ -229,40 +260,55 @@ def _lookup(destination: str) -> Html:
     return element(
         "form",
         [
-            element("p", "Does your organisation have a sign-in of its own?", class_="quiet"),
             hidden("next", destination),
-            field("Mail address at work", "email", kind="email", autocomplete="email"),
-            element("button", "Look it up", class_="second whole", type="submit"),
+            field("Mail address", "email", kind="email", autocomplete="username"),
+            element("button", "Continue", class_="whole", type="submit"),
         ],
         method="get",
         action=SIGN_IN,
     )
 
 
-def _password_form(email: str) -> Html:
-    current = Html(
-        '<input name="current_password" type="password" autocomplete="current-password">'
-    )  # may be left out after a link
+def _sign_in_form(destination: str, email: str, *, is_second: bool) -> Html:
+    return form(
+        SIGN_IN,
+        hidden("next", destination),
+        field("Mail address", "email", kind="email", autocomplete="username", value=email),
+        field("Password", "password", kind="password", autocomplete="current-password"),
+        element(
+            "button",
+            "Sign in with a password" if is_second else "Sign in",
+            class_="second whole" if is_second else "whole",
+            type="submit",
+        ),
+    )
+
+
+def _other_address(destination: str) -> Html:
+    after = "" if destination == HOME else f"?next={quote(destination)}"
+    return element("p", [element("a", "Use another address", href=SIGN_IN + after)], class_="aside")
+
+
+def _password_form(email: str, *, needs_current: bool) -> Html:
+    name = Html(f'<input type="text" name="username" autocomplete="username" value="{text(email)}" readonly hidden>')
+    present = field("Present password", "current_password", kind="password", autocomplete="current-password")
+    label = f"New password, {LENGTH_MIN} characters or more"
     return form(
         HOME + "/password",
-        Html(f'<input type="text" name="username" autocomplete="username" value="{text(email)}" readonly hidden>'),
-        element("label", [text("Present password (not needed in the hour after using a sign-in link)"), current]),
-        field(
-            f"New password, {LENGTH_MIN} characters or more",
-            "new_password",
-            kind="password",
-            autocomplete="new-password",
-        ),
+        name,
+        *([present] if needs_current else []),
+        field(label, "new_password", kind="password", autocomplete="new-password"),
         element("button", "Set password", class_="second", type="submit"),
     )
 
 
 def _session_row(session: Session, current_id: str) -> Html:
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(session.created_at_ms / 1000))
-    what = element(
-        "span", f"Since {began} from {session.address or 'unknown'}, {session.user_agent or 'unknown program'}"
-    )
+    program = program_name(session.user_agent)
+    since = f"Since {began} from {session.address or 'an unknown address'}"
+    what = element("span", [element("span", program, class_="name"), element("span", since, class_="quiet")])
     if session.id == current_id:
-        return element("li", [what, element("strong", "This one")])
-    end = element("button", "End", class_="second", type="submit", aria_label=f"End the session since {began}")
+        return element("li", [what, element("span", "This one", class_="mark")])
+    label = f"End the session of {program} since {began}"
+    end = element("button", "End", class_="second", type="submit", aria_label=label)
     return element("li", [what, form(HOME + "/sessions", hidden("session", session.id), end)])
