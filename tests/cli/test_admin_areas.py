@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 from unittest.mock import MagicMock
@@ -47,6 +48,17 @@ def test_command_is_a_route_with_just_these_members(area, verb):
     assert required <= {field.name for field in verb.fields if field.is_required or verb.method == "PATCH"}
     assert {field.name for field in verb.filters} <= set(route.query)
     assert not verb.columns or verb.is_paged == ("limit" in route.query)
+    assert verb.fails_unless is None or verb.fails_unless in route.response.__struct_fields__
+    assert (verb.name == "test") == (verb.fails_unless is not None)
+
+
+CHOSEN = [(verb, field) for _, verb in VERBS for field in verb.fields if field.choices]
+
+
+@pytest.mark.parametrize(("verb", "field"), CHOSEN, ids=[f"{verb.path} {field.name}" for verb, field in CHOSEN])
+def test_choices_are_those_of_the_api(verb, field):
+    schema = json.dumps(msgspec.json.schema(ROUTES[verb.method, verb.path].request))
+    assert json.dumps(sorted(field.choices)) in schema
 
 
 def test_every_admin_route_has_a_command():

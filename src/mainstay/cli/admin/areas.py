@@ -15,7 +15,9 @@ from mainstay.cli.admin.building import (
 )
 from mainstay.cli.admin.verbs import Area, Field, Kind, Verb
 
-_STATUS = Field("status", "active or deactivated.")
+_STATUS = Field("status", "Whether it may do anything.", choices=("active", "deactivated"))
+_LEVELS = ("viewer", "editor", "owner")
+_POLICY_SCOPES = ("organisation", "group", "project", "user")
 _NEW_KEY = (
     NAME,
     Field("project_id", "The project; without it, the default one."),
@@ -48,7 +50,7 @@ _ORGANISATIONS = Area(
             "/organisations/{organisation}",
             "an organisation",
             RENAMED,
-            Field("status", "active or suspended: nobody of a suspended one gets in."),
+            Field("status", "Nobody of a suspended one gets in.", choices=("active", "suspended")),
         ),
     ),
 )
@@ -187,7 +189,12 @@ _KEYS = Area(
             Field("revoked", "true or false."),
         ),
         create(
-            "/keys", "a key", *_NEW_KEY, Field("principal_id", "The user or service account it acts as."), once="value"
+            "/keys",
+            "a key",
+            *_NEW_KEY,
+            Field("principal_id", "The user or service account it acts as."),
+            once="value",
+            thing="Key",
         ),
         show("/keys/{key}", "a key"),
         change(
@@ -204,6 +211,7 @@ _KEYS = Area(
             help="Make a key that replaces this one, which stays good for a while.",
             fields=_ROTATION,
             once="value",
+            thing="Key",
         ),
     ),
 )
@@ -212,7 +220,7 @@ _MY_KEYS = Area(
     "API keys of your own.",
     (
         list_of("/my/keys", "your keys", ("id", "name", "hint", "project_id", "scopes", "expires_at", "last_used_at")),
-        create("/my/keys", "a key of your own", *_NEW_KEY, once="value"),
+        create("/my/keys", "a key of your own", *_NEW_KEY, once="value", thing="Key"),
         show("/my/keys/{key}", "one of your keys"),
         delete("/my/keys/{key}", "", name="revoke", help="Revoke one of your keys, for good."),
         Verb(
@@ -222,6 +230,7 @@ _MY_KEYS = Area(
             help="Replace one of your keys; the old one stays good for a while.",
             fields=_ROTATION,
             once="value",
+            thing="Key",
         ),
     ),
 )
@@ -285,11 +294,11 @@ _GRANTS = Area(
             Field("resource_type", "deployment, project or organisation.", is_required=True),
             Field("resource_id", "The resource.", is_required=True),
             Field("principal_id", "A user, group or service account, or everyone.", is_required=True),
-            Field("level", "viewer, editor or owner.", is_required=True),
+            Field("level", "How much.", is_required=True, choices=_LEVELS),
             EXPIRES,
         ),
         show("/grants/{grant}", "a grant"),
-        change("/grants/{grant}", "a grant", Field("level", "viewer, editor or owner."), EXPIRES),
+        change("/grants/{grant}", "a grant", Field("level", "How much.", choices=_LEVELS), EXPIRES),
         delete("/grants/{grant}", "", name="delete", help="Take a grant back."),
     ),
 )
@@ -301,7 +310,7 @@ _POLICIES = Area(
             "/policies",
             "policies that are set",
             ("id", "scope_type", "scope_id", "key", "value", "is_locked"),
-            Field("scope_type", "organisation, group, project or user."),
+            Field("scope_type", "Where.", choices=_POLICY_SCOPES),
             Field("scope_id", "Which one."),
             Field("key", "Which policy."),
         ),
@@ -330,7 +339,7 @@ _POLICIES = Area(
             path=ROOT + "/policies",
             help="Set a policy.",
             fields=(
-                Field("scope_type", "organisation, group, project or user.", is_required=True),
+                Field("scope_type", "Where.", is_required=True, choices=_POLICY_SCOPES),
                 Field("scope_id", "Which one.", is_required=True),
                 Field("key", "Which policy; see `known`.", is_required=True),
                 Field("value", "Its value.", Kind.JSON, is_required=True),

@@ -5,7 +5,7 @@ from mainstay.cli.admin.verbs import Area, Field, Kind, Verb
 
 _SCOPE = Field("scope", "organisation, project, group, user or key, and its id.", Kind.SCOPE, is_required=True)
 _SCOPE_FILTERS = (
-    Field("scope_type", "organisation, project, group, user or key."),
+    Field("scope_type", "Of what.", choices=("organisation", "project", "group", "user", "key")),
     Field("scope_id", "Which one."),
 )
 _PER_MINUTE = (
@@ -16,9 +16,10 @@ _BUDGET = (
     Field("tokens", "Tokens in a period; none is no limit.", Kind.NUMBER),
     Field("cost", "Money in a period; none is no limit.", Kind.NUMBER),
     Field("currency", "Of the cost, such as EUR."),
-    Field("action", "block refuses calls beyond it, warn only says so."),
+    Field("action", "block refuses calls beyond it, warn only says so.", choices=("block", "warn")),
     Field("warn_at_percent", "When the audit log is told.", Kind.NUMBER),
 )
+_KINDS = ("openai", "azure")
 _PROVIDER = (
     Field("api_key", "The vendor's key; it is never shown again.", Kind.SECRET),
     Field("api_version", "Azure's, such as 2024-10-21."),
@@ -49,7 +50,7 @@ _PROVIDERS = Area(
             "/providers",
             "a provider",
             NAME,
-            Field("kind", "openai or azure.", is_required=True),
+            Field("kind", "What it speaks.", is_required=True, choices=_KINDS),
             Field("base_url", "Its address.", is_required=True),
             *_PROVIDER,
         ),
@@ -57,7 +58,7 @@ _PROVIDERS = Area(
         change(
             "/providers/{provider}",
             "a provider",
-            Field("kind", "openai or azure."),
+            Field("kind", "What it speaks.", choices=_KINDS),
             Field("base_url", "Its address."),
             *_PROVIDER,
         ),
@@ -67,6 +68,7 @@ _PROVIDERS = Area(
             method="POST",
             path=ROOT + "/providers/{provider}/test",
             help="Ask a provider for its models, to see whether it answers.",
+            fails_unless="is_ok",
         ),
     ),
 )
@@ -111,7 +113,13 @@ _BUDGETS = Area(
             ("id", "scope", "period", "tokens", "used_tokens", "cost", "used_cost", "action"),
             *_SCOPE_FILTERS,
         ),
-        create("/budgets", "a budget", _SCOPE, Field("period", "day or month.", is_required=True), *_BUDGET),
+        create(
+            "/budgets",
+            "a budget",
+            _SCOPE,
+            Field("period", "How often it begins anew.", is_required=True, choices=("day", "month")),
+            *_BUDGET,
+        ),
         show("/budgets/{budget}", "a budget and what is used of it"),
         change("/budgets/{budget}", "a budget", *_BUDGET),
         delete("/budgets/{budget}", "", help="Take a budget away."),
@@ -159,6 +167,7 @@ _IDENTITY_PROVIDERS = Area(
             method="POST",
             path=ROOT + "/identity_providers/{identity_provider}/test",
             help="See whether a provider can be reached and used.",
+            fails_unless="is_ok",
         ),
         Verb(
             name="identities",
@@ -223,6 +232,7 @@ _AUDIT_WEBHOOKS = Area(
             _ACTIONS,
             Field("after_sequence", "Begin after this event; now without it.", Kind.NUMBER),
             once="secret",
+            thing="Webhook",
         ),
         show("/audit/webhooks/{webhook}", "a webhook"),
         change(
@@ -234,6 +244,7 @@ _AUDIT_WEBHOOKS = Area(
             method="POST",
             path=ROOT + "/audit/webhooks/{webhook}/test",
             help="Send a message that is only a test.",
+            fails_unless="is_delivered",
         ),
         Verb(
             name="new-secret",
@@ -241,6 +252,7 @@ _AUDIT_WEBHOOKS = Area(
             path=ROOT + "/audit/webhooks/{webhook}/secret",
             help="Give a webhook another secret.",
             once="secret",
+            thing="Webhook",
         ),
     ),
 )

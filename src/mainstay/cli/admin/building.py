@@ -6,7 +6,7 @@ ROOT = "/admin/v1"
 NAME = Field("name", "What it is called.", is_required=True)
 RENAMED = Field("name", "What it is called.")
 DESCRIPTION = Field("description", "What it is for.")
-EXPIRES = Field("expires_at", "Until when: a date, or 30d from now; none is for ever.", Kind.DATE)
+EXPIRES = Field("expires_at", "Until when: a date, or 30d, 12h or 90m from now; none is for ever.", Kind.DATE)
 ENABLED = Field("is_enabled", "false keeps it, and uses it no more.", Kind.SWITCH)
 
 
@@ -20,9 +20,17 @@ def show(path: str, what: str) -> Verb:
     return Verb(name="show", method="GET", path=ROOT + path, help=f"Show {what}.")
 
 
-def create(path: str, what: str, *fields: Field, once: str | None = None) -> Verb:
+def create(path: str, what: str, *fields: Field, once: str | None = None, thing: str | None = None) -> Verb:
     """Create a thing; `once` is the member that is shown this once."""
-    return Verb(name="create", method="POST", path=ROOT + path, help=f"Create {what}.", fields=fields, once=once)
+    return Verb(
+        name="create",
+        method="POST",
+        path=ROOT + path,
+        help=f"Create {what}.",
+        fields=fields,
+        once=once,
+        thing=thing,
+    )
 
 
 def change(path: str, what: str, *fields: Field) -> Verb:

@@ -1,19 +1,26 @@
 """Carries a command out: asks the server, follows pages, and shows what it answers."""
 
+import os
+import shutil
+import textwrap
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
+
+from mainstay.cli.admin.naming import identified, in_options
 from mainstay.cli.admin.verbs import Verb, value_of
-from mainstay.cli.chat.connection import default_api_key, default_base_url, explained
+from mainstay.cli.chat.connection import checked_base_url, default_api_key, default_base_url, explained
 from mainstay.cli.output import Output, table
 from mainstay.client.administration import Administration, filled
 from mainstay.kit.errors import InvalidRequestError, MainstayError
 
 _PAGE = 100
 _WIDTH_MAX = 60
+_WIDTH_MIN = 40
 
 Json = dict[str, Any]  # what the server answered
 
@@ -22,7 +29,9 @@ async def run_verb(
     verb: Verb, given: Mapping[str, str | None], output: Output, *, where: Mapping[str, str | None]
 ) -> None:
     """Carry a command out. Raises MainstayError."""
-    base_url = where.get("base_url") or default_base_url()
+    said_by = "MAINSTAY_BASE_URL" if os.environ.get("MAINSTAY_BASE_URL") else "The server's address"
+    said_by = "--base-url" if where.get("base_url") else said_by
+    base_url = checked_base_url(where.get("base_url") or default_base_url(), said_by=said_by)
     api_key = where.get("api_key") or default_api_key(base_url)
     try:
         async with Administration(base_url, api_key, organisation=where.get("organisation")) as administration:
@@ -31,13 +40,15 @@ async def run_verb(
             else:
                 await _show_one(administration, verb, given, output)
     except MainstayError as error:
-        raise explained(error, f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}") from error
+        raise explained(
+            in_options(error, verb), f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}"
+        ) from error
 
 
 async def _show_one(
     administration: Administration, verb: Verb, given: Mapping[str, str | None], output: Output
 ) -> None:
-    path = filled(verb.path, _arguments(verb, given))
+    path = filled(verb.path, await identified(administration, verb, given))
     body: Json | None = None
     if verb.method in ("POST", "PATCH", "PUT"):
         body = {
@@ -55,16 +66,19 @@ async def _show_one(
     query = {field.name: text for field in verb.filters if (text := given.get(field.name)) is not None}
     found = await administration.call(verb.method, path, body, query=query, headers=headers)
     if verb.once and verb.once in found.value:
-        output.note("This is the only time that it is shown; keep it in a safe place.")
+        named = f"{verb.thing} {found.value['id']}: this" if verb.thing and "id" in found.value else "This"
+        output.note(f"{named} is the only time that it is shown; keep it in a safe place.")
         output.show(found.value, str(found.value[verb.once]))
         return
     output.show(found.value, lambda: _details(found.value))
+    if verb.fails_unless is not None and not found.value.get(verb.fails_unless):
+        raise click.exceptions.Exit(1)
 
 
 async def _show_list(
     administration: Administration, verb: Verb, given: Mapping[str, str | None], output: Output
 ) -> None:
-    path = filled(verb.path, _arguments(verb, given))
+    path = filled(verb.path, await identified(administration, verb, given))
     filters = {field.name: text for field in verb.filters if (text := given.get(field.name)) is not None}
     wanted = _limit(given.get("limit"))
     items: list[Json] = []
@@ -83,10 +97,6 @@ async def _show_list(
     )
 
 
-def _arguments(verb: Verb, given: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: given.get(name) or "" for name in verb.parameters}
-
-
 def _limit(text: str | None) -> int | None:
     if text is None:
         return None
@@ -96,12 +106,19 @@ def _limit(text: str | None) -> int | None:
 
 
 def _details(value: Json) -> str:
-    shown = {name: _cell(name, one, width=200) for name, one in value.items() if name != "object" and one is not None}
+    """Write every value whole, in as many lines as it takes."""
+    shown = {name: _cell(name, one, width=None) for name, one in value.items() if name != "object" and one is not None}
     widest = max((len(name) for name in shown), default=0) + 1
-    return "\n".join(f"{name.replace('_', ' ') + ':':{widest}} {one}" for name, one in shown.items())
+    wrapper = textwrap.TextWrapper(
+        width=max(shutil.get_terminal_size().columns, widest + 1 + _WIDTH_MIN),
+        subsequent_indent=" " * (widest + 1),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(wrapper.fill(f"{name.replace('_', ' ') + ':':{widest}} {one}") for name, one in shown.items())
 
 
-def _cell(name: str, value: object, *, width: int = _WIDTH_MAX) -> str | None:
+def _cell(name: str, value: object, *, width: int | None = _WIDTH_MAX) -> str | None:
     """Write a value for people: times as such, lists with commas, and nothing that could steer a terminal."""
     if value is None:
         return None
@@ -120,4 +137,4 @@ def _cell(name: str, value: object, *, width: int = _WIDTH_MAX) -> str | None:
     else:
         text = str(value)
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if width is None or len(text) <= width else text[: width - 1] + "…"

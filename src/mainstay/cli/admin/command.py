@@ -37,6 +37,10 @@ def _group(area: Area) -> click.Group:
 
 
 def _option(field: Field) -> click.Option:
+    if field.choices:
+        return click.Option(
+            [field.option], type=click.Choice(field.choices), help=field.help, required=field.is_required
+        )
     return click.Option([field.option], metavar=field.kind.value, help=field.help, required=field.is_required)
 
 

@@ -34,6 +34,8 @@ class Field:
     help: str
     kind: Kind = Kind.WORDS
     is_required: bool = False
+    choices: tuple[str, ...] = ()
+    """All that it may be, if that is a short list."""
 
     @property
     def option(self) -> str:
@@ -56,6 +58,10 @@ class Verb:
     """Members that the body always has."""
     once: str | None = None
     """The member that holds a secret which is shown this once."""
+    thing: str | None = None
+    """What that secret belongs to, for people: its id is in the answer."""
+    fails_unless: str | None = None
+    """The member that says whether what was tried out works; if it does not, the exit code is 1."""
     is_paged: bool = True
     """Whether a list comes in pages."""
     is_versioned: bool = False
@@ -134,12 +140,12 @@ def _date(field: Field, text: str) -> int | None:
 
     if text == "none":
         return None
-    if re.fullmatch(r"\d{1,5}[dh]", text):
-        return int(time.time()) + int(text[:-1]) * {"d": 86_400, "h": 3600}[text[-1]]
+    if re.fullmatch(r"\d{1,7}[dhm]", text):
+        return int(time.time()) + int(text[:-1]) * {"d": 86_400, "h": 3600, "m": 60}[text[-1]]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise _wrong(field, text, "a date such as 2027-01-31, a time, 30d, or none") from None
+        raise _wrong(field, text, "a date such as 2027-01-31, a time, 30d, 12h, 90m, or none") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
