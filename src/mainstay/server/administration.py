@@ -180,7 +180,8 @@ def _models(around: Surroundings) -> Iterator[RouteGroup]:
     ground, safeguards = around.ground, around.safeguards
     database, acts, clock, idempotency = ground.database, ground.acts, ground.clock, safeguards.idempotency
     yield LimitRoutes(Limits(database, acts, clock), idempotency)
-    yield BudgetRoutes(Budgets(database, acts, clock), around.metering.allotments, idempotency)
+    budgets = Budgets(database, acts, clock, currencies_of=around.router.currencies)
+    yield BudgetRoutes(budgets, around.metering.allotments, idempotency)
     providers = Providers(database, acts, clock, sealer=safeguards.vault, guard=safeguards.outbound.guard)
     yield ProviderRoutes(providers, around.router, safeguards.outbound, idempotency)
     deployments = Deployments(database, acts, clock, installed_target=around.router.installed_target)

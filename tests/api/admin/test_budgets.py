@@ -29,17 +29,26 @@ def allotments(town: Database, clock: StandingClock) -> Allotments:
 
 
 @pytest.fixture
-def ask(town: Database, acts: Acts, clock: StandingClock, allotments: Allotments) -> Asking:
+def priced() -> dict[str, list[str]]:
+    """By organisation, the currencies of its prices."""
+    return {}
+
+
+@pytest.fixture
+def ask(
+    town: Database, acts: Acts, clock: StandingClock, allotments: Allotments, priced: dict[str, list[str]]
+) -> Asking:
     idempotency = Idempotency(town, Plain(), clock)
-    return Asking([BudgetRoutes(Budgets(town, acts, clock), allotments, idempotency)])
+    budgets = Budgets(town, acts, clock, currencies_of=lambda organisation_id: priced.get(organisation_id, []))
+    return Asking([BudgetRoutes(budgets, allotments, idempotency)])
 
 
-async def _spend(town: Database, project_id: str, tokens: int, cost_nano: int) -> None:
+async def _spend(town: Database, project_id: str, tokens: int, cost_nano: int, currency: str = "EUR") -> None:
     async with town.transaction() as transaction:
         await transaction.execute(
             "INSERT INTO spending (organisation_id, scope_type, scope_id, day, currency, calls, tokens, cost_nano, "
-            "revision) VALUES ('org_default', 'project', :id, :day, 'EUR', 1, :tokens, :cost, 1)",
-            {"id": project_id, "day": TODAY, "tokens": tokens, "cost": cost_nano},
+            "revision) VALUES ('org_default', 'project', :id, :day, :currency, 1, :tokens, :cost, 1)",
+            {"id": project_id, "day": TODAY, "tokens": tokens, "cost": cost_nano, "currency": currency},
         )
 
 
@@ -90,6 +99,7 @@ async def test_budget_tells_what_is_used_and_what_remains(ask: Asking, town: Dat
         "used_cost": 13.0,
         "remaining_tokens": 600,
         "remaining_cost": 0.0,
+        "other_currencies": [],
         "period_started_at": 1_798_761_600,  # 2027-01-01
         "resets_at": 1_801_440_000,  # 2027-02-01
         "created_at": 1_800_000_000,
@@ -97,6 +107,32 @@ async def test_budget_tells_what_is_used_and_what_remains(ask: Asking, town: Dat
     }
     (listed,) = (await ask(ADMIN, "GET", "/admin/v1/projects/proj_default/budgets")).json["data"]
     assert listed == shown.json
+
+
+async def test_budget_in_a_currency_without_prices_is_refused(ask: Asking, priced: dict[str, list[str]]) -> None:
+    one = f"{PATH}/{(await ask(ADMIN, 'POST', PATH, MONTHLY | {'period': 'day'})).json['id']}"
+    priced["org_default"] = ["CHF", "USD"]
+    for refused in (
+        await ask(ADMIN, "POST", PATH, MONTHLY),
+        await ask(ADMIN, "PATCH", one, {"cost": 5}),
+        await ask(ADMIN, "PATCH", one, {"currency": "GBP"}),
+    ):
+        assert (refused.status, refused.json["error"]["param"]) == (400, "currency"), refused.body
+        assert "CHF, USD" in refused.json["error"]["message"]
+    assert (await ask(ADMIN, "PATCH", one, {"tokens": 5})).status == 200
+    assert (await ask(ADMIN, "PATCH", one, {"currency": "USD"})).status == 200
+    assert (await ask(ADMIN, "POST", PATH, MONTHLY | {"cost": None, "currency": None})).status == 201
+
+
+async def test_budget_tells_in_which_other_currencies_was_spent(ask: Asking, town: Database) -> None:
+    one = f"{PATH}/{(await ask(ADMIN, 'POST', PATH, MONTHLY)).json['id']}"
+    for currency, cost_nano in (("USD", 5), ("EUR", 7), ("CHF", 1), ("GBP", 0), ("", 0)):
+        await _spend(town, "proj_default", 1, cost_nano, currency)
+    assert (await ask(ADMIN, "GET", one)).json["other_currencies"] == ["CHF", "USD"]
+    (listed,) = (await ask(ADMIN, "GET", PATH)).json["data"]
+    assert listed["other_currencies"] == ["CHF", "USD"]
+    without = await ask(ADMIN, "PATCH", one, {"cost": None})
+    assert without.json["other_currencies"] == []
 
 
 async def test_budget_is_changed_and_taken_away(ask: Asking) -> None:

@@ -6,6 +6,7 @@ from tests.platform.gateway.conftest import make_request, read
 from mainstay.inference import InferenceError
 from mainstay.kit.errors import ConfigurationError, NotFoundError
 from mainstay.platform.gateway import Deployment, OpenAIModel, Provider, ProviderKind, Router, Table, Target, open_pools
+from mainstay.platform.metering.prices import Price
 from mainstay.testing.vendor import Reply, Vendor
 
 
@@ -105,3 +106,11 @@ async def test_unchanged_providers_keep_their_connections(slow_vendor):
 def test_a_base_url_that_is_none_is_a_configuration_error():
     with pytest.raises(ConfigurationError, match="http"):
         open_pools([Provider("p", ProviderKind.OPENAI, "acme.example/v1")], kept={})
+
+
+def test_currencies_are_those_of_what_an_organisation_can_call():
+    euro, dollar = Price(1.0, currency="EUR"), Price(1.0, currency="USD")
+    router = Router(Table({"a": Deployment("a", (), euro), "b": Deployment("b", (), dollar), "c": Deployment("c", ())}))
+    router.replace_own({"org_own": {"a": Deployment("a", (), Price(1.0, currency="CHF"))}})
+    assert router.currencies("org_other") == ["EUR", "USD"]
+    assert router.currencies("org_own") == ["CHF", "USD"]

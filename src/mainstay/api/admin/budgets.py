@@ -69,6 +69,8 @@ class BudgetObject(msgspec.Struct, frozen=True, kw_only=True):
     """In the budget's currency; null if it has none."""
     remaining_tokens: int | None
     remaining_cost: float | None
+    other_currencies: list[str]
+    """In which the scope has spent too in this period: a budget of money does not count them."""
     period_started_at: int
     resets_at: int
     created_at: int
@@ -222,6 +224,7 @@ def _shown(use: BudgetUse) -> BudgetObject:
         used_cost=None if cost is None else spent.cost_nano / NANO,
         remaining_tokens=None if terms.tokens is None else max(0, terms.tokens - spent.tokens),
         remaining_cost=None if cost is None else max(0, cost - spent.cost_nano) / NANO,
+        other_currencies=list(use.other_currencies),
         period_started_at=seconds_of(spent.first_day),
         resets_at=seconds_of(next_first_day(budget.period, spent.first_day)),
         created_at=seconds(budget.created_at_ms),

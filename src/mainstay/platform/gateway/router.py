@@ -99,6 +99,11 @@ class Router:
         own = self._own.get(organisation_id, {})
         return sorted({*own, *self._table.deployments, *self._table.aliases})
 
+    def currencies(self, organisation_id: str) -> list[str]:
+        """Return the currencies in which deployments have prices that an organisation can call, sorted."""
+        seen = {**self._table.deployments, **self._own.get(organisation_id, {})}
+        return sorted({one.price.currency for one in seen.values() if one.price is not None})
+
     def organisations(self) -> set[str]:
         """Return the organisations that have deployments of their own."""
         return set(self._own)

@@ -1,7 +1,7 @@
 """Budgets that administrators set: tokens and money per day or month, and how much of them is used."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Literal, NoReturn
 
 import msgspec
@@ -17,7 +17,7 @@ from mainstay.platform.identity.change_feed import ChangeKind
 from mainstay.platform.identity.principals import require_version
 from mainstay.platform.metering.periods import Period
 from mainstay.platform.metering.scope_refs import ScopeRef, ScopeType, require_scope, scope_filter
-from mainstay.platform.metering.spent import Spent, read_spent
+from mainstay.platform.metering.spent import Spent, read_other_currencies, read_spent
 
 AMOUNT_MAX: Final = 10**18
 """Tokens, or billionths of a currency's unit."""
@@ -76,12 +76,21 @@ class BudgetUse(msgspec.Struct, frozen=True, kw_only=True):
 
     budget: StoredBudget
     spent: Spent
+    other_currencies: Sequence[str] = ()
+    """In which the scope has spent too, which a budget of money in another currency does not count."""
+
+
+CurrenciesOf = Callable[[str], Collection[str]]
+"""Returns the currencies of the prices that an organisation's calls have."""
 
 
 class Budgets:
     """The budgets of one database."""
 
-    def __init__(self, database: Database, acts: Acts, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, acts: Acts, clock: Clock, *, currencies_of: CurrenciesOf = lambda _: ()
+    ) -> None:
+        self._currencies_of = currencies_of
         self._database = database
         self._acts = acts
         self._clock = clock
@@ -94,6 +103,7 @@ class Budgets:
         Raises NotFoundError, InvalidRequestError, or ConflictError if it has one.
         """
         _check(terms)
+        self._require_prices_in(organisation_id, terms.currency)
         budget = StoredBudget(
             id=new_sortable_id("budget_"),
             scope=scope,
@@ -148,6 +158,8 @@ class Budgets:
                 before, terms=msgspec.structs.replace(before.terms, **changes), version=before.version + 1
             )
             _check(after.terms)
+            if changes.keys() & {"cost_nano", "currency"}:
+                self._require_prices_in(organisation_id, after.terms.currency)
             await transaction.execute(_UPDATE, _values(after, organisation_id))
             await self._record(transaction, act, organisation_id, _set_event(before, after))
         return after
@@ -166,8 +178,24 @@ class Budgets:
     async def _with_use(self, budgets: Sequence[StoredBudget]) -> list[BudgetUse]:
         found = await read_spent(self._database, self._clock.wall(), [budget.id for budget in budgets])
         spent = {one.budget_id: one for one in found}
+        of_money = [budget.id for budget in budgets if budget.terms.currency is not None]
+        others = await read_other_currencies(self._database, self._clock.wall(), of_money)
         # One that was removed meanwhile is not there any more.
-        return [BudgetUse(budget=budget, spent=spent[budget.id]) for budget in budgets if budget.id in spent]
+        return [
+            BudgetUse(budget=budget, spent=spent[budget.id], other_currencies=others.get(budget.id, ()))
+            for budget in budgets
+            if budget.id in spent
+        ]
+
+    def _require_prices_in(self, organisation_id: str, currency: str | None) -> None:
+        """Raise InvalidRequestError for a budget that no call would count against, which would never refuse one."""
+        priced = self._currencies_of(organisation_id)
+        if currency is not None and priced and currency not in priced:
+            raise InvalidRequestError(
+                f"No deployment here has prices in {currency}, so that nothing would count against such a budget; "
+                f"there are prices in {', '.join(sorted(priced))}.",
+                param="currency",
+            )
 
     async def list(
         self,

@@ -1,6 +1,6 @@
 """Reading what budgets have used in their present period, of the sums in `spending`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -11,13 +11,18 @@ from mainstay.platform.metering.spending import REVISION
 
 _IDS_PER_QUERY = 500
 _JOIN = "ON s.organisation_id = b.organisation_id AND s.scope_type = b.scope_type AND s.scope_id = b.scope_id"
+_IN_PERIOD = (
+    "s.day >= CASE WHEN b.period = 'day' THEN CAST(:today AS INTEGER) ELSE CAST(:month AS INTEGER) END "
+    "AND s.day < CASE WHEN b.period = 'day' THEN CAST(:tomorrow AS INTEGER) ELSE CAST(:next_month AS INTEGER) END "
+)
 _SPENT = (
     "SELECT b.id, b.period, SUM(s.tokens), SUM(CASE WHEN s.currency = b.currency THEN s.cost_nano ELSE 0 END), "  # noqa: S608 - constants only
     "b.warned_in_day, b.used_up_in_day "
-    f"FROM budgets b LEFT JOIN spending s {_JOIN} "
-    "AND s.day >= CASE WHEN b.period = 'day' THEN CAST(:today AS INTEGER) ELSE CAST(:month AS INTEGER) END "
-    "AND s.day < CASE WHEN b.period = 'day' THEN CAST(:tomorrow AS INTEGER) ELSE CAST(:next_month AS INTEGER) END "
-    "WHERE "
+    f"FROM budgets b LEFT JOIN spending s {_JOIN} AND {_IN_PERIOD} WHERE "
+)
+_OTHERS = (
+    f"SELECT DISTINCT b.id, s.currency FROM budgets b JOIN spending s {_JOIN} AND {_IN_PERIOD} "  # noqa: S608 - constants only
+    "WHERE s.currency <> b.currency AND s.cost_nano > 0 AND "
 )
 _GROUP = " GROUP BY b.id, b.period, b.warned_in_day, b.used_up_in_day"
 # Without DISTINCT, for which SQLite would walk through the whole table in order.
@@ -40,14 +45,19 @@ async def read_spent(database: Database, wall: float, budget_ids: Iterable[str] 
     """Return what these budgets have used, or all of them, in the periods that `wall` (Unix seconds) is in."""
     if budget_ids is None:
         return await _read(database, wall, "TRUE")
-    ids = sorted(budget_ids)
-    found: list[Spent] = []
-    for first in range(0, len(ids), _IDS_PER_QUERY):
-        named: dict[str, Value] = {
-            f"id_{number}": id_ for number, id_ in enumerate(ids[first : first + _IDS_PER_QUERY])
-        }
-        found += await _read(database, wall, f"b.id IN ({', '.join(f':{name}' for name in named)})", named)
-    return found
+    return [one for where, named in _few_at_once(budget_ids) for one in await _read(database, wall, where, named)]
+
+
+async def read_other_currencies(database: Database, wall: float, budget_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return in which currencies besides their own the scopes of budgets of money have spent, by budget, sorted."""
+    days = _days(_first_days(wall))
+    found: dict[str, list[str]] = {}
+    for where, named in _few_at_once(budget_ids):
+        for budget_id, currency in await database.fetch(_OTHERS + where, days | named):
+            # What was used without a price has no currency.
+            if currency:
+                found.setdefault(str(budget_id), []).append(str(currency))
+    return {budget_id: sorted(currencies) for budget_id, currencies in found.items()}
 
 
 async def read_changed(database: Database, known: int | None) -> tuple[int, list[Row] | None]:
@@ -74,19 +84,32 @@ def take_over(counters: BudgetCounters, spent: Spent) -> None:
 
 
 async def _read(database: Database, wall: float, where: str, values: dict[str, Value] | None = None) -> list[Spent]:
-    first_days = {period: Calendar().first_day(period, wall) for period in Period}
+    first_days = _first_days(wall)
+    return _spent(await database.fetch(_SPENT + where + _GROUP, _days(first_days) | (values or {})), first_days)
+
+
+def _few_at_once(budget_ids: Iterable[str]) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Yield conditions that together find all the budgets, and their values."""
+    ids = sorted(budget_ids)
+    for first in range(0, len(ids), _IDS_PER_QUERY):
+        named: dict[str, Value] = {
+            f"id_{number}": id_ for number, id_ in enumerate(ids[first : first + _IDS_PER_QUERY])
+        }
+        yield f"b.id IN ({', '.join(f':{name}' for name in named)})", named
+
+
+def _first_days(wall: float) -> dict[Period, int]:
+    return {period: Calendar().first_day(period, wall) for period in Period}
+
+
+def _days(first_days: dict[Period, int]) -> dict[str, Value]:
     today, month = first_days[Period.DAY], first_days[Period.MONTH]
-    rows = await database.fetch(
-        _SPENT + where + _GROUP,
-        {
-            "today": today,
-            "tomorrow": today + 1,
-            "month": month,
-            "next_month": next_first_day(Period.MONTH, month),
-            **(values or {}),
-        },
-    )
-    return _spent(rows, first_days)
+    return {
+        "today": today,
+        "tomorrow": today + 1,
+        "month": month,
+        "next_month": next_first_day(Period.MONTH, month),
+    }
 
 
 def _spent(rows: Sequence[Row], first_days: dict[Period, int]) -> list[Spent]:
