@@ -97,6 +97,16 @@ async def test_every_refusal_costs_one_look_at_a_password(door: Door, monkeypatc
         assert len(looks) == 1, email
 
 
+async def test_a_password_for_an_account_that_takes_none_is_audited(door: Door, monkeypatch: pytest.MonkeyPatch):
+    await door.add_user("bob@example.com")  # without a password
+    await refused(door, email="bob@example.com")
+    assert await door.audited() == ["sign_in.failed"]
+    await door.add_user(password=GOOD)
+    monkeypatch.setattr(door.by_password._rules, "password_allowed", lambda *_: False)
+    await refused(door, GOOD)
+    assert await door.audited() == ["sign_in.failed", "sign_in.failed"]
+
+
 @pytest.mark.parametrize("took_seconds", [0.0, 0.2, 0.9, 1.3])
 async def test_a_refusal_comes_by_the_whole_second(door: Door, monkeypatch: pytest.MonkeyPatch, took_seconds: float):
     door.by_password.answer_seconds = 1.0

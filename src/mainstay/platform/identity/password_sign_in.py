@@ -34,7 +34,7 @@ _ACCOUNTS_MAX = 5
 _FIND = (
     "SELECT u.principal_id, u.organisation_id, u.password_hash FROM users u "
     "JOIN principals p ON p.id = u.principal_id JOIN organisations o ON o.id = u.organisation_id "
-    "WHERE u.email_normal = :email AND u.password_hash IS NOT NULL AND p.status = 'active' AND o.status = 'active'"
+    "WHERE u.email_normal = :email AND p.status = 'active' AND o.status = 'active'"
 )
 # Counting begins anew when a lock has run out.
 _COUNT = (
@@ -164,13 +164,18 @@ class PasswordSignIn:
         if len(given.email) > EMAIL_LENGTH_MAX or "\x00" in given.email:
             return []
         rows = await self._database.fetch(
-            f"{_FIND} ORDER BY u.organisation_id LIMIT {_ACCOUNTS_MAX}"
+            f"{_FIND} ORDER BY u.password_hash IS NULL, u.organisation_id LIMIT {_ACCOUNTS_MAX}"
             if given.organisation_id is None
             else f"{_FIND} AND u.organisation_id = :organisation_id",
             {"email": folded(given.email.strip())}
             | ({} if given.organisation_id is None else {"organisation_id": clean_id(given.organisation_id)}),
         )
-        return [row for row in rows if self._rules.password_allowed(row[1], row[0])]
+        accounts = [
+            (id_, organisation_id, stored if self._rules.password_allowed(organisation_id, id_) else None)
+            for id_, organisation_id, stored in rows
+        ]
+        # Those that no password opens come last: what is tried at them is audited all the same.
+        return sorted(accounts, key=lambda account: account[2] is None)
 
     async def _try(self, account: Row, given: Given) -> Begun | None:
         principal_id, organisation_id, stored = account
