@@ -14,6 +14,7 @@ body { margin: 0; padding: 0 1rem; background: var(--ground); color: var(--ink);
 main { max-width: 26rem; margin: 8vh auto 2rem; padding: 2rem; background: var(--paper);
   border: 1px solid var(--line); border-radius: .75rem; }
 main.wide { max-width: 44rem; }
+main.wide label { max-width: 24rem; }
 @media (max-width: 30rem) { main { margin-top: 1rem; padding: 1.5rem 1.25rem; } }
 .brand { display: flex; gap: .5rem; align-items: center; margin: 0 0 1.5rem; font-weight: 600; }
 .brand::before { content: ""; width: 1rem; height: 1rem; background: var(--deed); border-radius: .25rem; }
