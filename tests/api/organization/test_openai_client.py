@@ -3,7 +3,7 @@
 import openai as sdk
 import pytest
 from openai import AsyncOpenAI
-from tests.api.admin.office import HERE, PROJECT, Office
+from tests.api.admin.office import HERE, OPERATOR, PROJECT, Office
 from tests.api.organization.conftest import client_of
 
 from mainstay.platform.audit.events import SYSTEM
@@ -62,12 +62,18 @@ async def test_policy_of_lifetimes_holds_for_keys_that_come_with_an_account(
     await office.policies.create(SYSTEM, HERE, policy)
     await office.refresh()
     accounts = openai.admin.organization.projects.service_accounts
-    for seconds in (None, 2 * 86_400):
-        with pytest.raises(sdk.BadRequestError, match=r"keys\.max_lifetime_days"):
-            await accounts.create(PROJECT, name="bot", expires_in_seconds=seconds)
-    made = await accounts.create(PROJECT, name="bot", expires_in_seconds=86_400)
-    assert made.api_key is not None
-    assert made.api_key.expires_at == int(office.clock.now) + 86_400
+    with pytest.raises(sdk.BadRequestError, match=r"keys\.max_lifetime_days"):
+        await accounts.create(PROJECT, name="bot", expires_in_seconds=2 * 86_400)
+    longest = int(office.clock.now) + 86_400
+    for seconds in (None, 86_400):
+        made = await accounts.create(PROJECT, name="bot", expires_in_seconds=seconds)
+        assert made.api_key is not None
+        assert made.api_key.expires_at == longest
+    root = "/v1/organization"
+    for path in (f"{root}/projects/{PROJECT}/service_accounts/{made.id}/api_keys", f"{root}/admin_api_keys"):
+        answer = await office.ask(OPERATOR, "POST", path, json={"name": "of no length"})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["expires_at"] == longest
 
 
 async def test_keys_of_a_project_are_shown_with_their_owners_and_revoked(office: Office, openai: AsyncOpenAI) -> None:

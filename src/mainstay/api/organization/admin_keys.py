@@ -20,6 +20,7 @@ from mainstay.platform.identity.key_rows import Key
 from mainstay.platform.identity.key_wishes import NewKey
 from mainstay.platform.identity.keys import KeyFilter
 from mainstay.platform.identity.organisations import Tenant
+from mainstay.platform.identity.policies import Subject
 from mainstay.platform.identity.users import User
 
 _PATH = ROOT + "/admin_api_keys"
@@ -102,10 +103,10 @@ class AdminKeyRoutes:
         body = await read(exchange, AdminKeyBody)
         caller, writing = exchange.caller, self._parts.writing
         self._parts.giving.require_scopes(caller, [Scope.ADMIN], caller.project_id, principal_id=None)
+        asked_ms = expiry_ms(body.expires_in_seconds, writing.policy.now_ms())
+        subject = Subject(organisation_id=caller.organisation_id, project_id=caller.project_id)
         wanted = NewKey(
-            body.name,
-            scopes=[Scope.ADMIN],
-            expires_at_ms=expiry_ms(body.expires_in_seconds, writing.policy.now_ms()),
+            body.name, scopes=[Scope.ADMIN], expires_at_ms=writing.policy.longest_if_none(subject, asked_ms)
         )
         key, secret = await writing.create(act_of(exchange), wanted, Tenant(caller.organisation_id, caller.project_id))
         users = await self._people(caller.organisation_id, [key])

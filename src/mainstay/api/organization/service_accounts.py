@@ -140,8 +140,10 @@ class ProjectServiceAccountRoutes:
         caller, project_id, writing = exchange.caller, exchange.parameters["project"], self._parts.writing
         self._parts.authority.authorize(caller, Action.WRITE_KEYS, in_project(project_id))
         await self._parts.giving.require_role(caller, MEMBER.id, project_id)
-        ends_ms = expiry_ms(body.expires_in_seconds, writing.policy.now_ms())
-        writing.policy.require_lifetime(Subject(organisation_id=caller.organisation_id, project_id=project_id), ends_ms)
+        subject = Subject(organisation_id=caller.organisation_id, project_id=project_id)
+        asked_ms = expiry_ms(body.expires_in_seconds, writing.policy.now_ms())
+        ends_ms = writing.policy.longest_if_none(subject, asked_ms)
+        writing.policy.require_lifetime(subject, ends_ms)
         account, key, secret = await self._parts.accounts.create_with_key(
             act_of(exchange),
             caller.organisation_id,
@@ -176,10 +178,14 @@ class ProjectServiceAccountRoutes:
         body = await read(exchange, AccountKeyBody)
         account, writing = await self._found(exchange), self._parts.writing
         self._parts.giving.require_principal(exchange.caller, account.id)
+        subject = Subject(
+            organisation_id=account.organisation_id, principal_id=account.id, project_id=account.project_id
+        )
+        asked_ms = expiry_ms(body.expires_in_seconds, writing.policy.now_ms())
         wanted = NewKey(
             body.name or account.name,
             principal_id=account.id,
-            expires_at_ms=expiry_ms(body.expires_in_seconds, writing.policy.now_ms()),
+            expires_at_ms=writing.policy.longest_if_none(subject, asked_ms),
         )
         tenant = Tenant(account.organisation_id, account.project_id)
         key, secret = await writing.create(act_of(exchange), wanted, tenant)

@@ -31,6 +31,10 @@ class KeyPolicy:
                 code="policy_violation",
             )
 
+    def longest_if_none(self, subject: Subject, expires_at_ms: int | None) -> int | None:
+        """Return when a key ends whose maker said nothing of it: as late as it may."""
+        return self.latest_expiry_ms(subject) if expires_at_ms is None else expires_at_ms
+
     def require_personal(self, subject: Subject) -> None:
         """Raise PermissionDeniedError where people may have no keys of their own."""
         if not self._policies.value(KEYS_PERSONAL_ALLOWED, subject):
