@@ -270,7 +270,7 @@ async def test_answer_of_the_database_that_was_lost_counts_nothing_twice(
 
 
 async def test_notices_are_given_once_in_a_period_by_one_worker(
-    town: Database, clock: StandingClock, tmp_path: Path, budget_id: str
+    town: Database, clock: StandingClock, tmp_path: Path, budget_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     workers = [await Worker(town, tmp_path, clock).begin() for _ in range(3)]
     told: list[tuple[str, int]] = []
@@ -300,6 +300,7 @@ async def test_notices_are_given_once_in_a_period_by_one_worker(
     workers[2].journal.end(end("tomorrow", prompt_tokens=2000))
     await step()
     assert told[2:] == [("budget.threshold_reached", 200), ("budget.used_up", 200)]
+    assert len([record for record in caplog.records if "is used to 200 %" in record.getMessage()]) == 1
     rows = await town.fetch("SELECT body FROM audit_events WHERE action LIKE 'budget.%' ORDER BY sequence")
     events = [msgspec.json.decode(row[0]) for row in rows][1:]
     assert [event["action"] for event in events] == [action for action, _ in told]

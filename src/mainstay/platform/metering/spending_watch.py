@@ -104,16 +104,18 @@ class SpendingWatch:
         if budget is not None and counter is not None:
             percent = counter.percent_of(budget)
             is_refused = budget_id in self._counters.refused
-            for action, is_due in (
-                (Notice.THRESHOLD_REACHED, is_refused or percent >= budget.warn_at_percent),
-                (Notice.USED_UP, is_refused or percent >= 100),
-            ):
-                if is_due and action not in counter.told:
-                    await self._give(action, budget, counter)
-                    counter.told.add(action)
+            is_due = {
+                Notice.THRESHOLD_REACHED: is_refused or percent >= budget.warn_at_percent,
+                Notice.USED_UP: is_refused or percent >= 100,
+            }
+            due = [action for action in is_due if is_due[action] and action not in counter.told]
+            for action in due:
+                # Two notices at once are one line of the log.
+                await self._give(action, budget, counter, is_logged=action is due[-1])
+                counter.told.add(action)
         self._counters.refused.discard(budget_id)
 
-    async def _give(self, action: Notice, budget: Budget, counter: BudgetCounter) -> None:
+    async def _give(self, action: Notice, budget: Budget, counter: BudgetCounter, *, is_logged: bool) -> None:
         used: dict[str, object] = {"tokens": counter.used_tokens}
         if budget.cost_nano is not None:
             used |= {"cost": counter.used_cost / NANO, "currency": budget.currency}
@@ -138,6 +140,7 @@ class SpendingWatch:
             percent=percent,
             first_day=counter.first_day,
         )
-        _LOG.warning("budgets: The budget of %s is used to %d %% (%s).", notice.scope, percent, budget.id)
+        if is_logged:
+            _LOG.warning("budgets: The budget of %s is used to %d %% (%s).", notice.scope, percent, budget.id)
         for tell in self.on_notice:
             tell(notice)
