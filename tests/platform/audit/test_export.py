@@ -153,3 +153,9 @@ async def test_big_events_and_many_batches_survive(log: Log) -> None:
 def test_what_is_no_export_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="no export"):
         verify_export([text])
+
+
+async def test_what_is_wrong_with_the_end_is_told_of_the_end(log: Log) -> None:
+    exported = await _export(log)
+    lines = [*exported[:-1], exported[-1].replace(b'"events":', b'"events":1')]
+    assert any(fault.message.startswith("The export's end: ") for fault in _verify(log, lines).report.faults)

@@ -12,6 +12,7 @@ from mainstay.platform.audit.export import FORMAT, LINES, CheckpointLine, End, E
 from mainstay.platform.audit.signing import Checkpoint, PublicKeys, export_message, read_public_key
 from mainstay.platform.audit.verify import MEMBERS, ChainCheck, Entry, Report
 
+_END = "The export's end"
 _LINE_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -99,7 +100,7 @@ class _Reader:
             try:
                 self._compare_end(self._end)
             except ValueError:
-                check.fault(check.last_sequence, "the end of the export has a hash or a signature that is none")
+                check.fault(check.last_sequence, "it has a hash or a signature that is none", what=_END)
         if self._events:
             self.anchors[check.last_sequence] = (check.last_hash, self._name)
         return check.report()
@@ -107,15 +108,18 @@ class _Reader:
     def _compare_end(self, end: End) -> None:
         check = self._check
         if end.events != self._events:
-            check.fault(check.last_sequence, f"the export says that it has {end.events} events, but has {self._events}")
+            message = f"it says that the export has {end.events} events, but there are {self._events}"
+            check.fault(check.last_sequence, message, what=_END)
         last_hash = bytes.fromhex(end.last_hash) if end.last_hash else check.last_hash
         check.end(end.last_sequence, last_hash, what="the end of the export")
         if end.sha256 != self.digest.hexdigest():
-            check.fault(check.last_sequence, "the export is not what was signed at its end: its lines were changed")
-        message = export_message(self.digest.digest())
-        wrong = self._public_keys.fault(end.key_id, base64.b64decode(end.signature), message)
+            check.fault(
+                check.last_sequence, "the lines before it are not what was signed: they were changed", what=_END
+            )
+        signed = export_message(self.digest.digest())
+        wrong = self._public_keys.fault(end.key_id, base64.b64decode(end.signature), signed)
         if wrong is not None:
-            check.fault(check.last_sequence, f"the export {wrong}")
+            check.fault(check.last_sequence, f"it {wrong}", what=_END)
 
     def _read_event(self, line: EventLine) -> None:
         raw = bytes(line.body)

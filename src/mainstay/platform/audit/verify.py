@@ -133,11 +133,11 @@ class ChainCheck:
         elif self.last_hash != hash:
             self.fault(sequence, f"the last event has another hash than {what}")
 
-    def fault(self, sequence: int, message: str) -> None:
-        """Note something that is wrong."""
+    def fault(self, sequence: int, message: str, *, what: str | None = None) -> None:
+        """Note something that is wrong, with an event or with `what`."""
         self._fault_count += 1
         if len(self._faults) < FAULTS_SHOWN:
-            self._faults.append(Fault(sequence=sequence, message=f"Event {sequence}: {message}."))
+            self._faults.append(Fault(sequence=sequence, message=f"{what or f'Event {sequence}'}: {message}."))
 
     def report(self) -> Report:
         """Return what was found. Everything that was promised and did not come is a fault."""
