@@ -143,7 +143,7 @@ def _permissions(around: Surroundings) -> Iterator[RouteGroup]:
     yield BindingRoutes(Bindings(database, acts, clock), roles, authority, idempotency)
     yield GrantRoutes(Grants(database, acts, clock), authority, idempotency, around.router.names)
     yield PolicyRoutes(PolicyStore(database, acts, clock), authority, idempotency)
-    yield WhyRoutes(Explainer(authority, clock), Subjects(database, authority.directory))
+    yield WhyRoutes(Explainer(authority, clock), Subjects(database, authority.directory), around.router.names)
 
 
 def _keys(around: Surroundings) -> Iterator[RouteGroup]:

@@ -169,3 +169,9 @@ async def test_everyone_sees_the_budgets_of_his_own_calls(ask: Asking, allotment
         ("proj_default", "day"),
     }
     assert (await ask(ADMIN, "GET", PATH + "/own?limit=1")).status == 400
+
+
+async def test_value_that_is_none_of_a_closed_set_is_refused_with_those_that_are(ask) -> None:
+    told = await ask(ADMIN, "POST", PATH, MONTHLY | {"period": "week"})
+    assert told.status == 400
+    assert "it may be day, month" in told.message

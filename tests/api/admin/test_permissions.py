@@ -32,7 +32,7 @@ def _routes(office: Office) -> list[RouteGroup]:
         RoleRoutes(office.roles, authority, idempotency),
         GrantRoutes(Grants(database, acts, clock), authority, idempotency, lambda organisation: DEPLOYMENTS),
         PolicyRoutes(PolicyStore(database, acts, clock), authority, idempotency),
-        WhyRoutes(Explainer(authority, clock), Subjects(database, office.directory)),
+        WhyRoutes(Explainer(authority, clock), Subjects(database, office.directory), lambda organisation: DEPLOYMENTS),
     ]
 
 
@@ -341,3 +341,20 @@ async def test_repeated_request_binds_once(office: Office) -> None:
         )
         assert response.status_code == 201
     assert len((await office.ask(OPERATOR, "GET", f"{BINDINGS}?principal={bob.id}")).json()["data"]) == 1
+
+
+async def test_why_of_a_service_account_asks_as_it_acts_in_its_own_project(office: Office) -> None:
+    account = (
+        await office.ask(
+            OPERATOR, "POST", "/admin/v1/service_accounts", json={"project_id": "proj_default", "name": "bot"}
+        )
+    ).json()
+    told = (await office.ask(OPERATOR, "GET", f"{WHY}?principal={account['id']}&deployment=gpt")).json()
+    assert told["is_allowed"], told["answer"]
+
+
+async def test_why_of_a_deployment_that_is_not_there_says_so(office: Office) -> None:
+    ann = await office.person("ann", "role_owner")
+    told = await office.ask(OPERATOR, "GET", f"{WHY}?principal={ann.id}&deployment=nope")
+    assert told.status_code == 404
+    assert "no deployment 'nope'" in told.json()["error"]["message"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from mainstay.api.exchange import Exchange
 from mainstay.kit.errors import InvalidRequestError
@@ -42,9 +43,28 @@ async def read(exchange: Exchange, kind: type[T]) -> T:
         text, _, path = str(error).partition(" - at `$")
         param = path.rstrip("`").lstrip(".") or None
         where = f" ({param})" if param else ""
+        if allowed := _allowed(kind, param):
+            text = f"{text}; it may be {allowed}"
         raise InvalidRequestError(f"The body cannot be used{where}: {text}.", param=param) from None
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.") from None
+
+
+def _allowed(kind: type[object], param: str | None) -> str:
+    """Return the values that a member of a closed set may have, in words; nothing for other members."""
+    for member in msgspec.structs.fields(kind) if param and issubclass(kind, msgspec.Struct) else ():
+        if member.encode_name == param:
+            found = msgspec.inspect.type_info(member.type)
+            types = found.types if isinstance(found, msgspec.inspect.UnionType) else (found,)
+            values = [value for one in types for value in _values(one)]
+            return ", ".join(str(value) for value in values)
+    return ""
+
+
+def _values(found: msgspec.inspect.Type) -> list[object]:
+    if isinstance(found, msgspec.inspect.EnumType):
+        return [member.value for member in found.cls]
+    return list(found.values) if isinstance(found, msgspec.inspect.LiteralType) else []
 
 
 def query(exchange: Exchange, *known: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """`GET /admin/v1/why`: may someone do something, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from mainstay.api.admin.responses import show
 from mainstay.api.dialects import Dialect
 from mainstay.api.exchange import Exchange
 from mainstay.api.routes import Route
-from mainstay.kit.errors import InvalidRequestError
+from mainstay.kit.errors import InvalidRequestError, NotFoundError
 from mainstay.platform.identity.actions import Action
 from mainstay.platform.identity.authorize import Resource
 from mainstay.platform.identity.caller import Caller
@@ -20,6 +20,7 @@ from mainstay.platform.identity.names import clean_id
 from mainstay.platform.identity.policies import Step
 from mainstay.platform.identity.subjects import Subjects
 
+DeploymentNames = Callable[[str], Collection[str]]
 _KNOWN = ("principal", "key", "action", "resource", "deployment", "project")
 
 
@@ -39,9 +40,11 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
 class WhyRoutes:
     """Explains permissions."""
 
-    def __init__(self, explainer: Explainer, subjects: Subjects) -> None:
+    def __init__(self, explainer: Explainer, subjects: Subjects, deployments: DeploymentNames) -> None:
+        """`deployments` returns the names that an organisation has, its own and the installation's."""
         self._explainer = explainer
         self._subjects = subjects
+        self._deployments = deployments
 
     def routes(self, dialect: Dialect) -> Iterator[Route]:
         """Yield the route."""
@@ -60,6 +63,8 @@ class WhyRoutes:
         asked = query(exchange, *_KNOWN)
         caller = await self._caller(exchange.caller.organisation_id, asked)
         resource, deployment = _resource(asked.get("resource")), _deployment(asked)
+        if deployment is not None and deployment not in self._deployments(caller.organisation_id):
+            raise NotFoundError(f"There is no deployment '{deployment[:100]}' here, for anyone.", param="deployment")
         question = Question(
             caller=caller,
             action=_action(asked),
@@ -87,7 +92,7 @@ class WhyRoutes:
             )
         if "key" in asked:
             return await self._subjects.key(organisation_id, asked["key"])
-        return self._subjects.principal(organisation_id, asked["principal"], asked.get("project", ""))
+        return await self._subjects.principal(organisation_id, asked["principal"], asked.get("project"))
 
 
 def _action(asked: dict[str, str]) -> Action:

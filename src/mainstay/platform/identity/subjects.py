@@ -16,6 +16,7 @@ _KEY = (
     "SELECT id, project_id, scopes, deployments, principal_id, expires_at_ms, revoked_at_ms FROM api_keys "
     "WHERE organisation_id = :organisation_id AND id = :id"
 )
+_ACCOUNT = "SELECT project_id FROM service_accounts WHERE organisation_id = :organisation_id AND principal_id = :id"
 _NAMES_MAX = 200
 
 
@@ -26,9 +27,10 @@ class Subjects:
         self._database = database
         self._directory = directory
 
-    def principal(self, organisation_id: str, principal_id: str, project_id: str) -> Caller:
+    async def principal(self, organisation_id: str, principal_id: str, project_id: str | None) -> Caller:
         """Return a user or service account as it acts in a project, with a credential that is good for everything.
 
+        Without a project, a service account acts in its own and a user in none.
         Raises NotFoundError, also for another organisation's, or InvalidRequestError for a group.
         """
         known = self._directory.principal(principal_id)
@@ -36,10 +38,14 @@ class Subjects:
             raise NotFoundError(f"There is no user or service account '{principal_id[:80]}'.", param="principal")
         if known.type == PrincipalType.GROUP:
             raise InvalidRequestError("A group does nothing itself; ask for one of its members.", param="principal")
+        if project_id is None and known.type == PrincipalType.SERVICE_ACCOUNT:
+            values: dict[str, Value] = {"organisation_id": organisation_id, "id": principal_id}
+            rows = await self._database.fetch(_ACCOUNT, values)
+            project_id = str(rows[0][0]) if rows else None
         return Caller(
             key_id=principal_id,
             organisation_id=organisation_id,
-            project_id=project_id,
+            project_id=project_id or "",
             scopes=frozenset({Scope.INFERENCE, Scope.ADMIN}),
             principal_id=principal_id,
             actor_type=ActorType(known.type),
