@@ -82,7 +82,8 @@ async def test_what_the_server_declares_is_shown_and_changed_on_the_server(ask):
 
 
 async def test_declared_deployment_that_an_own_one_hides_says_so(ask, gateway):
-    assert (await ask(ADMIN, "POST", PATH, body(name="a/declared"))).status == 201
+    made = await ask(ADMIN, "POST", PATH, body(name="a/declared"))
+    assert (made.status, made.json["hides"]) == (201, "file:a/declared")
     await gateway.feed.refresh()
     for caller, hidden in ((ADMIN, [False, True]), (STRANGER, [False])):
         assert [one["is_hidden"] for one in (await ask(caller, "GET", PATH)).json["data"]] == hidden

@@ -42,6 +42,8 @@ class DeploymentObject(msgspec.Struct, frozen=True, kw_only=True):
     is_enabled: bool
     is_hidden: bool = False
     """Whether calls go to a deployment that the organisation has made under the same name."""
+    hides: str | None = None
+    """The deployment or alias of the server itself that this one takes the place of, for the organisation."""
     source: Literal["api", "file"]
     created_at: int | None = None
     updated_at: int | None = None
@@ -107,7 +109,7 @@ class DeploymentRoutes:
         name = filters.get("name")
         organisation_id = exchange.caller.organisation_id
         found = await self._deployments.list(organisation_id, page, name=name)
-        stored = Page([_shown(one) for one in found.items], found.has_more)
+        stored = Page([self._shown(one) for one in found.items], found.has_more)
         declared = [
             self._declared(one, organisation_id)
             for one in self._router.table.deployments.values()
@@ -118,7 +120,7 @@ class DeploymentRoutes:
     async def _create(self, exchange: Exchange) -> None:
         wanted = await read(exchange, NewDeployment)
         deployment = await self._deployments.create(act_of(exchange), exchange.caller.organisation_id, wanted)
-        await show(exchange, _shown(deployment), version=deployment.version, status=201)
+        await show(exchange, self._shown(deployment), version=deployment.version, status=201)
 
     async def _show(self, exchange: Exchange) -> None:
         query(exchange)
@@ -128,7 +130,7 @@ class DeploymentRoutes:
             await show(exchange, self._declared(declared, organisation_id))
             return
         deployment = await self._deployments.get(organisation_id, exchange.parameters["deployment"])
-        await show(exchange, _shown(deployment), version=deployment.version)
+        await show(exchange, self._shown(deployment), version=deployment.version)
 
     async def _update(self, exchange: Exchange) -> None:
         self._refuse_declared(exchange)
@@ -140,7 +142,7 @@ class DeploymentRoutes:
             changes,
             expected_version=expected_version(exchange),
         )
-        await show(exchange, _shown(deployment), version=deployment.version)
+        await show(exchange, self._shown(deployment), version=deployment.version)
 
     async def _delete(self, exchange: Exchange) -> None:
         self._refuse_declared(exchange)
@@ -193,17 +195,23 @@ class DeploymentRoutes:
             source="file",
         )
 
+    def _shown(self, deployment: StoredDeployment) -> DeploymentObject:
+        return DeploymentObject(
+            id=deployment.id,
+            name=deployment.name,
+            description=deployment.description,
+            targets=deployment.targets,
+            prices=deployment.prices,
+            is_enabled=deployment.is_enabled,
+            hides=declared_id(deployment.name)
+            if deployment.is_enabled and self._is_declared(deployment.name)
+            else None,
+            source="api",
+            created_at=seconds(deployment.created_at_ms),
+            updated_at=seconds(deployment.updated_at_ms),
+            version=deployment.version,
+        )
 
-def _shown(deployment: StoredDeployment) -> DeploymentObject:
-    return DeploymentObject(
-        id=deployment.id,
-        name=deployment.name,
-        description=deployment.description,
-        targets=deployment.targets,
-        prices=deployment.prices,
-        is_enabled=deployment.is_enabled,
-        source="api",
-        created_at=seconds(deployment.created_at_ms),
-        updated_at=seconds(deployment.updated_at_ms),
-        version=deployment.version,
-    )
+    def _is_declared(self, name: str) -> bool:
+        table = self._router.table
+        return name in table.deployments or name in table.aliases

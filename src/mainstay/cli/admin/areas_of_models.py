@@ -76,7 +76,7 @@ _DEPLOYMENTS = Area(
     "deployments",
     "The names that callers use, and what answers to them.",
     (
-        list_of("/deployments", "deployments", ("id", "name", "targets", "source", "is_enabled")),
+        list_of("/deployments", "deployments", ("id", "name", "targets", "source", "is_enabled", "hides")),
         create(
             "/deployments", "a deployment", NAME, Field("targets", _TARGETS, Kind.JSON, is_required=True), *_DEPLOYMENT
         ),
