@@ -133,9 +133,9 @@ async def test_a_drip_that_never_pauses_long_ends_at_the_deadline():
             writer.write(b"x")
             await asyncio.sleep(0.02)
 
-    async with pool_for(drip, QUICK) as pool:
+    async with pool_for(drip) as pool:
         with pytest.raises(DeadlineExceeded):
-            await fetch(pool, deadline=asyncio.get_running_loop().time() + 0.4)
+            await fetch(pool, deadline=asyncio.get_running_loop().time() + 1.5)
 
 
 async def test_a_deadline_in_the_past_sends_nothing():
